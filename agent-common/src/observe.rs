@@ -1,0 +1,233 @@
+//! What a segment means for its flow: a step of a handshake, the proof of a peer, or one
+//! more segment of a session.
+
+use crate::{
+    FlowKey, HalfOpen, NoticeKind, Segment, SessionRecord, Side,
+    counters::Counter,
+    record::SlotState,
+    track::{Outcome, track},
+};
+
+/// Where flows are kept: the kernel's maps, or the like of them in memory.
+///
+/// A slot is named by its number, so that no record is borrowed while another is made.
+pub trait Tables {
+    /// The slot of a session.
+    fn find(&mut self, key: &FlowKey) -> Option<u32>;
+    /// The record in a slot.
+    fn record(&mut self, slot: u32) -> Option<&mut SessionRecord>;
+    /// Takes a free slot.
+    fn allocate(&mut self) -> Option<u32>;
+    /// Gives back a slot that [`Tables::allocate`] gave and nobody has seen.
+    fn release(&mut self, slot: u32);
+    /// Lets `key` lead to `slot`; false if it leads elsewhere already or there is no room.
+    fn publish(&mut self, key: &FlowKey, slot: u32) -> bool;
+    /// Lets `key` lead nowhere.
+    fn withdraw(&mut self, key: &FlowKey);
+    /// An attempt.
+    fn half_open(&mut self, key: &FlowKey) -> Option<&mut HalfOpen>;
+    /// A record, and the attempt it is to be made from.
+    fn record_and_half_open(
+        &mut self,
+        slot: u32,
+        key: &FlowKey,
+    ) -> Option<(&mut SessionRecord, &HalfOpen)>;
+    /// Keeps an attempt; false if it was refused.
+    fn insert_half_open(&mut self, key: &FlowKey, half_open: &HalfOpen) -> bool;
+    /// Forgets an attempt.
+    fn remove_half_open(&mut self, key: &FlowKey);
+    /// Tells the agent; false if it can't be told.
+    fn notify(&mut self, kind: NoticeKind, slot: u32, now: u64) -> bool;
+    /// Counts one.
+    fn count(&mut self, counter: Counter);
+}
+
+/// Takes in a segment that `side` sent at `now` (nanoseconds, monotonic).
+#[inline(always)]
+pub fn observe<T: Tables>(
+    tables: &mut T,
+    side: Side,
+    key: &FlowKey,
+    segment: &Segment,
+    now: u64,
+) {
+    if segment.flags.syn() {
+        return handshake(tables, side, key, segment, now);
+    }
+    let slot = match tables.find(key) {
+        Some(slot) => slot,
+        None => match prove(tables, side, key, segment, now) {
+            Some(slot) => slot,
+            None => return,
+        },
+    };
+    let Some(record) = tables.record(slot) else {
+        return;
+    };
+    match track(record, side, segment, now) {
+        Outcome::Counted => {}
+        Outcome::Ended => notify(tables, NoticeKind::SessionEnd, slot, now),
+        Outcome::OtherInterface => tables.count(Counter::OtherInterface),
+        Outcome::OutOfWindow => tables.count(Counter::OutOfWindow),
+    }
+}
+
+#[inline(always)]
+fn notify<T: Tables>(tables: &mut T, kind: NoticeKind, slot: u32, now: u64) {
+    if !tables.notify(kind, slot, now) {
+        tables.count(Counter::NoticesLost);
+    }
+}
+
+/// A SYN from the client, or a SYN-ACK from the server. The other two shapes belong to
+/// simultaneous open, which a server on a well-known port never does.
+#[inline(never)]
+fn handshake<T: Tables>(
+    tables: &mut T,
+    side: Side,
+    key: &FlowKey,
+    segment: &Segment,
+    now: u64,
+) {
+    match (side, segment.flags.ack()) {
+        (Side::Client, false) => syn(tables, key, segment, now),
+        (Side::Server, true) => syn_ack(tables, key, segment, now),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn syn<T: Tables>(tables: &mut T, key: &FlowKey, segment: &Segment, now: u64) {
+    if let Some(half_open) = tables.half_open(key)
+        && half_open.client_isn == segment.seq
+    {
+        return half_open.syn(segment, now);
+    }
+    // Over a live session, it is a late copy, a forgery, or the client beginning anew:
+    // the server's answer will tell.
+    let over_session = tables.find(key).is_some();
+    let half_open = HalfOpen::from_syn(segment, over_session, now);
+    insert(tables, key, &half_open);
+}
+
+#[inline(always)]
+fn syn_ack<T: Tables>(tables: &mut T, key: &FlowKey, segment: &Segment, now: u64) {
+    if let Some(slot) = tables.find(key)
+        && !supersede(tables, slot, key, segment, now)
+    {
+        return;
+    }
+    if let Some(half_open) = tables.half_open(key)
+        && half_open.answered_by(segment)
+    {
+        return half_open.syn_ack(segment, now);
+    }
+    let half_open = HalfOpen::from_syn_ack(segment, now);
+    insert(tables, key, &half_open);
+}
+
+/// A SYN-ACK on the ports of a session: a repetition, if the session has just begun, or
+/// else the server's word that the old connection is gone. True in the latter case.
+#[inline(always)]
+fn supersede<T: Tables>(
+    tables: &mut T,
+    slot: u32,
+    key: &FlowKey,
+    segment: &Segment,
+    now: u64,
+) -> bool {
+    let Some(record) = tables.record(slot) else {
+        return true;
+    };
+    let server = &mut record.from_server;
+    if server.seq_next == segment.seq.wrapping_add(1) {
+        // Through a second interface it is the same SYN-ACK again, and not counted.
+        if server.ifindex == segment.ifindex {
+            server.segments += 1;
+            server.syn_retransmits = server.syn_retransmits.saturating_add(1);
+            server.last_seen_ns = now;
+        }
+        return false;
+    }
+    record.head.state = SlotState::SUPERSEDED;
+    tables.withdraw(key);
+    notify(tables, NoticeKind::SessionEnd, slot, now);
+    true
+}
+
+#[inline(always)]
+fn insert<T: Tables>(tables: &mut T, key: &FlowKey, half_open: &HalfOpen) {
+    let counter = if tables.insert_half_open(key, half_open) {
+        Counter::HalfOpenInserted
+    } else {
+        Counter::HalfOpenRefused
+    };
+    tables.count(counter);
+}
+
+/// Makes a session if this segment proves a real peer: it completes a handshake with the
+/// right number, or carries data of our own server.
+#[inline(never)]
+fn prove<T: Tables>(
+    tables: &mut T,
+    side: Side,
+    key: &FlowKey,
+    segment: &Segment,
+    now: u64,
+) -> Option<u32> {
+    let complete = match tables.half_open(key) {
+        Some(half_open) if segment.flags.rst() => {
+            half_open.reset(side, segment, now);
+            return None;
+        }
+        Some(half_open) => half_open.proved_by(side, segment),
+        None => false,
+    };
+    let midstream = side == Side::Server && segment.payload > 0 && !segment.flags.rst();
+    if !complete && !midstream {
+        return None;
+    }
+    let slot = open(tables, key, segment, complete, now)?;
+    if complete {
+        tables.remove_half_open(key);
+        tables.count(Counter::HalfOpenCompleted);
+        tables.count(Counter::SessionsFromHandshake);
+    } else {
+        tables.count(Counter::SessionsMidstream);
+    }
+    notify(tables, NoticeKind::SessionStart, slot, now);
+    Some(slot)
+}
+
+/// Fills a slot and publishes it.
+#[inline(always)]
+fn open<T: Tables>(
+    tables: &mut T,
+    key: &FlowKey,
+    segment: &Segment,
+    complete: bool,
+    now: u64,
+) -> Option<u32> {
+    let Some(slot) = tables.allocate() else {
+        tables.count(Counter::TableFull);
+        return None;
+    };
+    // An attempt can be pushed out between two looks.
+    match tables.record_and_half_open(slot, key) {
+        Some((record, half_open)) if complete => record.open_from_handshake(key, half_open, now),
+        _ => tables.record(slot)?.open_midstream(key, segment, now),
+    }
+    if !tables.publish(key, slot) {
+        tables.release(slot);
+        // Another CPU has made the session meanwhile, or there is no room.
+        let found = tables.find(key);
+        if found.is_none() {
+            tables.count(Counter::IndexRefused);
+        }
+        return found;
+    }
+    if let Some(record) = tables.record(slot) {
+        record.head.state = SlotState::LIVE;
+    }
+    Some(slot)
+}

@@ -1,0 +1,330 @@
+//! The record of a session, shared by kernel and agent through memory.
+//!
+//! One writer per part: what ingress sees writes [`SessionRecord::from_client`] and
+//! [`SessionHead::rtt`], what egress sees writes [`SessionRecord::from_server`]; the
+//! agent writes [`SessionHead::state`] when it frees the slot. Every field the agent
+//! reads while the session lives is an aligned word that means something by itself and,
+//! where it counts, only grows: a reader that catches a record between two stores sees
+//! one counter a segment ahead of another, and its next reading makes it good. Nothing
+//! is derived from two fields as if they were of the same instant.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Address, FlowKey, HalfOpen, Segment, TcpOptions};
+
+/// A session: five cache lines. A segment touches the head of both directions' halves
+/// and, in the steady state, writes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(64))]
+pub struct SessionRecord {
+    /// Who, since when, round-trip times.
+    pub head: SessionHead,
+    /// What the client sent.
+    pub from_client: DirectionRecord,
+    /// What the server sent.
+    pub from_server: DirectionRecord,
+}
+
+/// What belongs to a session as a whole: one cache line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SessionHead {
+    /// The connection.
+    pub key: FlowKey,
+    /// One of the constants of [`SlotState`].
+    pub state: u8,
+    /// One of the constants of [`SeenFrom`].
+    pub seen_from: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+    /// When the record was made, on the monotonic clock, in nanoseconds.
+    pub start_ns: u64,
+    /// Round-trip times from the server's host to the client.
+    pub rtt: Rtt,
+}
+
+/// What a slot holds.
+pub struct SlotState;
+
+impl SlotState {
+    /// Nothing.
+    pub const FREE: u8 = 0;
+    /// A session that the index leads to.
+    pub const LIVE: u8 = 1;
+    /// A session whose client opened a new connection on the same ports; the index
+    /// leads to the new one.
+    pub const SUPERSEDED: u8 = 2;
+}
+
+/// How a session came to be known.
+pub struct SeenFrom;
+
+impl SeenFrom {
+    /// Its handshake was seen.
+    pub const HANDSHAKE: u8 = 1;
+    /// The server was seen sending data.
+    pub const MIDSTREAM: u8 = 2;
+}
+
+/// Round-trip times in microseconds, 0 while unknown. Samples follow Karn's rule: none
+/// is taken over a retransmission. They include the client's delayed acknowledgments.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Rtt {
+    /// From the SYN-ACK to the client's ACK, if neither was repeated.
+    pub handshake_us: u32,
+    /// The smallest sample.
+    pub min_us: u32,
+    /// Smoothed, with a gain of 1/8 (RFC 6298, section 2).
+    pub smoothed_us: u32,
+    /// The largest sample.
+    pub max_us: u32,
+}
+
+impl Rtt {
+    /// Takes a sample in.
+    #[inline(always)]
+    pub fn sample(&mut self, rtt_us: u32) {
+        let rtt_us = if rtt_us == 0 { 1 } else { rtt_us };
+        if self.min_us == 0 {
+            self.smoothed_us = rtt_us;
+            self.min_us = rtt_us;
+        } else {
+            self.smoothed_us = self.smoothed_us - self.smoothed_us / 8 + rtt_us / 8;
+            if rtt_us < self.min_us {
+                self.min_us = rtt_us;
+            }
+        }
+        if rtt_us > self.max_us {
+            self.max_us = rtt_us;
+        }
+    }
+}
+
+/// What one side sent: a cache line that every segment touches, and one for the rest.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct DirectionRecord {
+    /// Payload seen, in bytes, repetitions included.
+    pub bytes: u64,
+    /// Segments seen, with or without payload, SYN included.
+    pub segments: u64,
+    /// When the last one was seen, monotonic clock, in nanoseconds; 0 if none was.
+    pub last_seen_ns: u64,
+    /// In `from_server`: the stretch whose acknowledgment gives the next RTT sample.
+    /// In `from_client`: the latest hole in the sequence.
+    pub mark: Mark,
+    /// The highest sequence number seen, plus one; never lowered. SND.NXT of this side.
+    pub seq_next: u32,
+    /// The highest acknowledgment number this side sent.
+    pub ack: u32,
+    /// The interface that counts this direction; see [`crate::track`].
+    pub ifindex: u32,
+    /// The largest receive window this side offered, scaled, in bytes.
+    pub max_window: u32,
+    /// The last window field, unscaled.
+    pub window: u16,
+    /// The largest payload of a segment, in bytes.
+    pub largest_segment: u16,
+    /// TTL or hop limit that segments of this side usually have.
+    pub ttl_usual: u8,
+    /// TTL or hop limit of the last segment.
+    pub ttl_last: u8,
+    /// The constants of this type.
+    pub flags: u8,
+    /// Shift count of `window`, or [`Self::SCALE_UNKNOWN`].
+    pub window_scale: u8,
+
+    /// Payload sent again, in bytes.
+    pub retransmitted_bytes: u64,
+    /// Since when this side's window is zero, monotonic, in nanoseconds; 0 if it is open.
+    pub stall_since_ns: u64,
+    /// Segments that carry data (or a FIN) sent before.
+    pub retransmits: u32,
+    /// Those among them whose data had been acknowledged when they passed here.
+    pub spurious_retransmits: u32,
+    /// Segments that filled a hole within a round trip: overtaken, not lost.
+    pub out_of_order: u32,
+    /// Acknowledgments that repeat the last one while data is outstanding.
+    pub duplicate_acks: u32,
+    /// Segments with a zero window, without SYN, FIN or RST.
+    pub zero_window_segments: u32,
+    /// Times the window closed.
+    pub zero_window_stalls: u32,
+    /// Time spent with the window closed, finished stalls only, in milliseconds.
+    pub stalled_ms: u32,
+    /// The longest finished stall, in milliseconds.
+    pub longest_stall_ms: u32,
+    /// Probes of the other side's zero window.
+    pub window_probes: u32,
+    /// Keepalives.
+    pub keepalives: u32,
+    /// Segments with RST; stops at 65535.
+    pub resets: u16,
+    /// Segments with FIN; stops at 65535.
+    pub fins: u16,
+    /// The MSS this side announced, in bytes; 0 if unknown.
+    pub mss: u16,
+    /// SYNs (or SYN-ACKs) after the first; stops at 255.
+    pub syn_retransmits: u8,
+    /// Options this side announced: the constants of [`TcpOptions`].
+    pub options: u8,
+}
+
+/// A stretch of sequence numbers, and when it was noted.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Mark {
+    /// Monotonic clock, in nanoseconds; 0 if there is no such stretch.
+    pub since_ns: u64,
+    /// Its first number.
+    pub start: u32,
+    /// The number after its last.
+    pub end: u32,
+}
+
+impl DirectionRecord {
+    /// This side sent a FIN.
+    pub const FIN_SENT: u8 = 1;
+    /// This side sent a RST that the other end had to accept.
+    pub const RESET: u8 = 2;
+    /// This side sent the session's first FIN or accepted RST.
+    pub const FIRST_TO_CLOSE: u8 = 4;
+    /// A segment of this side ended the session.
+    pub const ENDED: u8 = 8;
+    /// That segment was a RST.
+    pub const RESET_ENDED: u8 = 16;
+
+    /// The handshake was not seen, so the shift count of the window is not known.
+    pub const SCALE_UNKNOWN: u8 = 0xff;
+
+    /// Whether a flag is set.
+    #[inline(always)]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The largest window that a window field of this side can stand for, in bytes.
+    #[inline(always)]
+    pub const fn scaled(&self, window: u16) -> u32 {
+        let scale = if self.window_scale == Self::SCALE_UNKNOWN {
+            TcpOptions::MAX_WINDOW_SCALE
+        } else {
+            self.window_scale & 15
+        };
+        (window as u32) << scale
+    }
+}
+
+impl SessionRecord {
+    const EMPTY: DirectionRecord = DirectionRecord {
+        bytes: 0,
+        segments: 0,
+        last_seen_ns: 0,
+        mark: Mark {
+            since_ns: 0,
+            start: 0,
+            end: 0,
+        },
+        seq_next: 0,
+        ack: 0,
+        ifindex: 0,
+        max_window: 0,
+        window: 0,
+        largest_segment: 0,
+        ttl_usual: 0,
+        ttl_last: 0,
+        flags: 0,
+        window_scale: 0,
+        retransmitted_bytes: 0,
+        stall_since_ns: 0,
+        retransmits: 0,
+        spurious_retransmits: 0,
+        out_of_order: 0,
+        duplicate_acks: 0,
+        zero_window_segments: 0,
+        zero_window_stalls: 0,
+        stalled_ms: 0,
+        longest_stall_ms: 0,
+        window_probes: 0,
+        keepalives: 0,
+        resets: 0,
+        fins: 0,
+        mss: 0,
+        syn_retransmits: 0,
+        options: 0,
+    };
+
+    /// A free slot: all zero.
+    pub const FREE: Self = Self {
+        head: SessionHead {
+            key: FlowKey {
+                client: Address([0; 4]),
+                server: Address([0; 4]),
+                client_port: 0,
+                server_port: 0,
+            },
+            state: SlotState::FREE,
+            seen_from: 0,
+            reserved: [0; 2],
+            start_ns: 0,
+            rtt: Rtt {
+                handshake_us: 0,
+                min_us: 0,
+                smoothed_us: 0,
+                max_us: 0,
+            },
+        },
+        from_client: Self::EMPTY,
+        from_server: Self::EMPTY,
+    };
+
+    /// Fills a free record from a handshake whose last step is `now`. The state stays
+    /// free until the record is published.
+    #[inline(always)]
+    pub fn open_from_handshake(&mut self, key: &FlowKey, half_open: &HalfOpen, now: u64) {
+        *self = Self::FREE;
+        self.head.key = *key;
+        self.head.start_ns = now;
+        self.head.seen_from = SeenFrom::HANDSHAKE;
+        half_open.open(&mut self.from_client, &mut self.from_server);
+        let rtt_us = half_open.rtt_us(now);
+        if rtt_us != 0 {
+            self.head.rtt.sample(rtt_us);
+            self.head.rtt.handshake_us = rtt_us;
+        }
+    }
+
+    /// Fills a free record from a segment with data that the server sent.
+    #[inline(always)]
+    pub fn open_midstream(&mut self, key: &FlowKey, segment: &Segment, now: u64) {
+        *self = Self::FREE;
+        self.head.key = *key;
+        self.head.start_ns = now;
+        self.head.seen_from = SeenFrom::MIDSTREAM;
+        self.from_server.seq_next = segment.seq;
+        self.from_server.ack = segment.ack;
+        self.from_server.window_scale = DirectionRecord::SCALE_UNKNOWN;
+        self.from_client.seq_next = segment.ack;
+        self.from_client.ack = segment.seq;
+        self.from_client.window_scale = DirectionRecord::SCALE_UNKNOWN;
+        // Unknown until the client says something; zero would read as a closed window.
+        self.from_client.window = u16::MAX;
+    }
+
+    /// Whether a segment has ended the session.
+    #[inline(always)]
+    pub const fn ended(&self) -> bool {
+        (self.from_client.flags | self.from_server.flags) & DirectionRecord::ENDED != 0
+    }
+}
+
+const _: () = assert!(size_of::<SessionHead>() == 64);
+const _: () = assert!(size_of::<DirectionRecord>() == 128);
+const _: () = assert!(size_of::<SessionRecord>() == 320);

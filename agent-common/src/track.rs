@@ -1,0 +1,445 @@
+//! One segment of a session: what it means, and what it adds to the record.
+//!
+//! We stand on the server's host. What the server sends passes us right after its TCP
+//! sent it, so a number seen before is a retransmission. What the client sends passes us
+//! right before the server's TCP takes it, so a number seen before is a needless copy or
+//! the filling of a hole, and a hole filled within a round trip was overtaken on the way
+//! and not lost.
+//!
+//! A packet can pass several watched interfaces (bond and slave, VLAN and parent). The
+//! interface that sees a direction first owns it and counts it; another takes over when
+//! the owner has been silent for [`OWNERSHIP_NS`].
+
+use crate::{
+    DirectionRecord, Segment, SessionRecord, Side,
+    half_open::{microseconds, milliseconds},
+    record::{Mark, SessionHead},
+    sequence::{after, within},
+};
+
+/// What came of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Counted.
+    Counted,
+    /// Counted, and with it the session has ended.
+    Ended,
+    /// Passed over: another interface owns this direction.
+    OtherInterface,
+    /// Passed over: numbers outside the windows, which the server's TCP drops as well.
+    OutOfWindow,
+}
+
+/// How long the owner of a direction must be silent before another interface takes over.
+pub const OWNERSHIP_NS: u64 = 1_000_000_000;
+
+/// A hole filled sooner than this was overtaken and not lost, while no round trip has
+/// been measured (Wireshark's limit).
+const OVERTAKEN_NS: u64 = 3_000_000;
+
+/// The least that is taken for a window: a SYN's window can be tiny, and an ACK may
+/// trail behind by as much (Linux conntrack's `MAXACKWINDOW`).
+const LEAST_WINDOW: u32 = 66_000;
+
+/// Counts a segment that `side` sent in the session's record. `now` is in nanoseconds of
+/// a monotonic clock. SYNs don't come here.
+#[inline(always)]
+pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64) -> Outcome {
+    let SessionRecord {
+        head,
+        from_client,
+        from_server,
+    } = record;
+    match side {
+        Side::Client => {
+            if !owns(from_client, segment, now) {
+                return Outcome::OtherInterface;
+            }
+            if !plausible(from_client, from_server, segment) {
+                return Outcome::OutOfWindow;
+            }
+            measure(head, from_client, from_server, segment, now);
+            count(from_client, from_server, segment, now);
+            if segment.flags.rst() {
+                // RFC 5961: only a RST with a number the server expects resets.
+                let effective = within(segment.seq, from_server.ack, from_client.seq_next);
+                return reset(from_client, from_server, effective);
+            }
+            acknowledge(from_client, from_server, segment);
+            receive(head, from_client, from_server, segment, now);
+            finish(from_client, from_server, segment)
+        }
+        Side::Server => {
+            if !owns(from_server, segment, now) {
+                return Outcome::OtherInterface;
+            }
+            count(from_server, from_client, segment, now);
+            if segment.flags.rst() {
+                return reset(from_server, from_client, true);
+            }
+            acknowledge(from_server, from_client, segment);
+            send(from_server, from_client, segment, now);
+            finish(from_server, from_client, segment)
+        }
+    }
+}
+
+/// Whether this interface counts this direction.
+#[inline(always)]
+fn owns(own: &mut DirectionRecord, segment: &Segment, now: u64) -> bool {
+    if own.ifindex == segment.ifindex {
+        return true;
+    }
+    let silent = now.wrapping_sub(own.last_seen_ns) >= OWNERSHIP_NS;
+    if own.ifindex == 0 || silent {
+        own.ifindex = segment.ifindex;
+        return true;
+    }
+    false
+}
+
+/// Whether the client can have sent this, as RFC 9293 (3.10.7.4) and RFC 5961 (5.2) have
+/// it: data within the server's window, an acknowledgment within its own. Without this,
+/// one forged segment would throw the count of a session off.
+#[inline(always)]
+fn plausible(client: &DirectionRecord, server: &DirectionRecord, segment: &Segment) -> bool {
+    let server_window = server.max_window.max(LEAST_WINDOW);
+    let client_window = client.max_window.max(LEAST_WINDOW);
+    let beyond = after(segment.seq, server.ack.wrapping_add(server_window)) > 0;
+    let before = after(segment.end(), client.seq_next.wrapping_sub(server_window)) < 0;
+    if beyond || before {
+        return false;
+    }
+    if !segment.flags.ack() {
+        return segment.flags.rst();
+    }
+    // What the server sent past us, through an interface nobody watches, is acknowledged too.
+    let highest = if after(client.ack, server.seq_next) > 0 {
+        client.ack
+    } else {
+        server.seq_next
+    };
+    after(segment.ack, highest.wrapping_add(client_window)) <= 0
+        && after(segment.ack, client.ack.wrapping_sub(client_window)) >= 0
+}
+
+/// What every segment counts.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "cut off at u16::MAX")]
+fn count(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, now: u64) {
+    own.segments += u64::from(segment.segments);
+    own.bytes += u64::from(segment.payload);
+    own.last_seen_ns = now;
+    let size = segment.segment_size.min(segment.payload).min(0xffff) as u16;
+    if size > own.largest_segment {
+        own.largest_segment = size;
+    }
+    if segment.flags.rst() {
+        own.resets = own.resets.saturating_add(1);
+        own.ttl_last = segment.ttl;
+        return;
+    }
+    // Two in a row make the usual one; a RST never does, since a forged one shows by it.
+    if own.ttl_last == segment.ttl || own.ttl_usual == 0 {
+        own.ttl_usual = segment.ttl;
+    }
+    own.ttl_last = segment.ttl;
+    // The other side acknowledged what passed us by: it was sent all the same.
+    if after(peer.ack, own.seq_next) > 0 && own.seq_next != 0 {
+        own.seq_next = peer.ack;
+    }
+}
+
+/// Takes an RTT sample if this is the client's first acknowledgment of the marked stretch.
+#[inline(always)]
+fn measure(
+    head: &mut SessionHead,
+    client: &DirectionRecord,
+    server: &DirectionRecord,
+    segment: &Segment,
+    now: u64,
+) {
+    // Copied before our acknowledgment number moves on: after that, egress may mark anew.
+    let mark = server.mark;
+    let crosses = after(segment.ack, mark.end) >= 0 && after(client.ack, mark.end) < 0;
+    if mark.since_ns != 0 && crosses && segment.flags.ack() {
+        head.rtt
+            .sample(microseconds(now.wrapping_sub(mark.since_ns)));
+    }
+}
+
+/// A RST. One without effect is counted, and the session goes on.
+#[inline(always)]
+fn reset(own: &mut DirectionRecord, peer: &DirectionRecord, effective: bool) -> Outcome {
+    if !effective {
+        return Outcome::Counted;
+    }
+    close_first(own, peer);
+    own.flags |= DirectionRecord::RESET;
+    let outcome = end(own, peer);
+    if outcome == Outcome::Ended {
+        own.flags |= DirectionRecord::RESET_ENDED;
+    }
+    outcome
+}
+
+/// Marks the side whose FIN or RST came first.
+#[inline(always)]
+fn close_first(own: &mut DirectionRecord, peer: &DirectionRecord) {
+    const CLOSED: u8 = DirectionRecord::FIN_SENT | DirectionRecord::RESET;
+    if (own.flags | peer.flags) & CLOSED == 0 {
+        own.flags |= DirectionRecord::FIRST_TO_CLOSE;
+    }
+}
+
+/// Ends the session, once.
+#[inline(always)]
+fn end(own: &mut DirectionRecord, peer: &DirectionRecord) -> Outcome {
+    if (own.flags | peer.flags) & DirectionRecord::ENDED != 0 {
+        return Outcome::Counted;
+    }
+    own.flags |= DirectionRecord::ENDED;
+    Outcome::Ended
+}
+
+/// Acknowledgment number and window.
+#[inline(always)]
+fn acknowledge(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment) {
+    if !segment.flags.ack() {
+        return;
+    }
+    let advance = after(segment.ack, own.ack);
+    if advance > 0 {
+        own.ack = segment.ack;
+    } else if advance == 0
+        && segment.payload == 0
+        && !segment.flags.fin()
+        && segment.window == own.window
+        && segment.window != 0
+        && segment.seq == own.seq_next
+        && after(peer.seq_next, segment.ack) > 0
+    {
+        own.duplicate_acks += segment.segments;
+    }
+}
+
+/// The receive window this segment offers, and the stalls it begins or ends.
+#[inline(always)]
+fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) {
+    if !segment.flags.ack() {
+        return;
+    }
+    own.window = segment.window;
+    let window = own.scaled(segment.window);
+    if window > own.max_window {
+        own.max_window = window;
+    }
+    if segment.window == 0 {
+        if segment.flags.fin() {
+            return;
+        }
+        own.zero_window_segments += segment.segments;
+        if own.stall_since_ns == 0 {
+            own.stall_since_ns = now;
+            own.zero_window_stalls += 1;
+        }
+    } else if own.stall_since_ns != 0 {
+        let stalled_ms = milliseconds(now.wrapping_sub(own.stall_since_ns));
+        own.stalled_ms = own.stalled_ms.saturating_add(stalled_ms);
+        if stalled_ms > own.longest_stall_ms {
+            own.longest_stall_ms = stalled_ms;
+        }
+        own.stall_since_ns = 0;
+    }
+}
+
+/// Whether a segment is a keepalive or a probe of the other side's window, and counts it.
+///
+/// Both have the same shape, 0 or 1 byte at SND.NXT − 1; other stacks probe with 1 byte
+/// at SND.NXT. Only the other side's window tells them apart. One byte that was never
+/// acknowledged is data sent again.
+#[inline(always)]
+fn probes(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment) -> bool {
+    if segment.payload > 1 || segment.flags.fin() {
+        return false;
+    }
+    let at = after(segment.seq, own.seq_next);
+    let peer_closed = peer.window == 0 && peer.last_seen_ns != 0;
+    let acknowledged = after(peer.ack, own.seq_next) >= 0;
+    if at == -1 && (segment.payload == 0 || acknowledged) {
+        if peer_closed {
+            own.window_probes += 1;
+        } else {
+            own.keepalives += 1;
+        }
+        return true;
+    }
+    if at == 0 && segment.payload == 1 && peer_closed {
+        own.window_probes += 1;
+        return true;
+    }
+    false
+}
+
+/// How many of a segment's numbers, from its first on, lie below SND.NXT: bytes of
+/// payload, and whether a FIN is among them.
+#[inline(always)]
+fn seen_before(own: &DirectionRecord, segment: &Segment) -> (u32, bool) {
+    let below = after(own.seq_next, segment.seq);
+    if below <= 0 {
+        return (0, false);
+    }
+    let below = below.unsigned_abs();
+    if below > segment.payload {
+        (segment.payload, segment.flags.fin())
+    } else {
+        (below, false)
+    }
+}
+
+/// Data from the server: we stand at the sender.
+#[inline(always)]
+fn send(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, now: u64) {
+    let probe = probes(own, peer, segment);
+    offer(own, segment, now);
+    if probe || (segment.payload == 0 && !segment.flags.fin()) {
+        return;
+    }
+    let (old, old_fin) = seen_before(own, segment);
+    if old != 0 || old_fin {
+        retransmit(own, peer, segment, old, old_fin);
+        // Karn's rule: what is acknowledged now may be either copy.
+        if after(peer.ack, own.mark.end) < 0 {
+            own.mark.since_ns = 0;
+        }
+    }
+    let end = segment.end();
+    if after(end, own.seq_next) <= 0 {
+        return;
+    }
+    let marked = own.mark.since_ns != 0 && after(peer.ack, own.mark.end) < 0;
+    if !marked && old == 0 && segment.payload != 0 {
+        let first = segment.segment_size.min(segment.payload);
+        own.mark = Mark {
+            since_ns: now,
+            start: segment.seq,
+            end: segment.seq.wrapping_add(first),
+        };
+    }
+    own.seq_next = end;
+}
+
+/// Counts data, or a FIN, that was sent before.
+#[inline(always)]
+fn retransmit(
+    own: &mut DirectionRecord,
+    peer: &DirectionRecord,
+    segment: &Segment,
+    old: u32,
+    old_fin: bool,
+) {
+    let segments = segment.segments_in(old);
+    own.retransmits += segments;
+    own.retransmitted_bytes += u64::from(old);
+    let old_end = segment
+        .seq
+        .wrapping_add(old)
+        .wrapping_add(u32::from(old_fin));
+    if after(peer.ack, old_end) >= 0 {
+        own.spurious_retransmits += segments;
+    }
+}
+
+/// Data from the client: we stand at the receiver.
+#[inline(always)]
+fn receive(
+    head: &SessionHead,
+    own: &mut DirectionRecord,
+    peer: &DirectionRecord,
+    segment: &Segment,
+    now: u64,
+) {
+    let probe = probes(own, peer, segment);
+    offer(own, segment, now);
+    if probe || (segment.payload == 0 && !segment.flags.fin()) {
+        return;
+    }
+    let (old, old_fin) = seen_before(own, segment);
+    if old != 0 || old_fin {
+        if overtaken(head, own, peer, segment, old, now) {
+            own.out_of_order += segment.segments_in(old);
+        } else {
+            retransmit(own, peer, segment, old, old_fin);
+        }
+        fill(&mut own.mark, segment.seq, segment.seq.wrapping_add(old));
+    } else if after(segment.seq, own.seq_next) > 0 {
+        own.mark = Mark {
+            since_ns: now,
+            start: own.seq_next,
+            end: segment.seq,
+        };
+    }
+    let end = segment.end();
+    if after(end, own.seq_next) > 0 {
+        own.seq_next = end;
+    }
+}
+
+/// Whether data below SND.NXT fills the latest hole soon enough to have been overtaken.
+#[inline(always)]
+fn overtaken(
+    head: &SessionHead,
+    own: &DirectionRecord,
+    peer: &DirectionRecord,
+    segment: &Segment,
+    old: u32,
+    now: u64,
+) -> bool {
+    let hole = own.mark;
+    if hole.since_ns == 0 || after(peer.ack, segment.seq.wrapping_add(old)) >= 0 {
+        return false;
+    }
+    let inside = after(segment.seq, hole.start) >= 0 && after(segment.seq, hole.end) < 0;
+    let limit = if head.rtt.min_us == 0 {
+        OVERTAKEN_NS
+    } else {
+        u64::from(head.rtt.min_us) * 1_000
+    };
+    inside && now.wrapping_sub(hole.since_ns) < limit
+}
+
+/// Takes `[start, end)` out of a hole, as far as it lies at one of its ends.
+#[inline(always)]
+fn fill(hole: &mut Mark, start: u32, end: u32) {
+    if hole.since_ns == 0 {
+        return;
+    }
+    if after(start, hole.start) <= 0 && after(end, hole.start) > 0 {
+        hole.start = end;
+    } else if after(end, hole.end) >= 0 && after(start, hole.end) < 0 {
+        hole.end = start;
+    }
+    if after(hole.end, hole.start) <= 0 {
+        hole.since_ns = 0;
+    }
+}
+
+/// FINs, and whether both are acknowledged.
+#[inline(always)]
+fn finish(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment) -> Outcome {
+    if segment.flags.fin() {
+        own.fins = own.fins.saturating_add(1);
+        close_first(own, peer);
+        own.flags |= DirectionRecord::FIN_SENT;
+    }
+    if own.flags & peer.flags & DirectionRecord::FIN_SENT == 0 {
+        return Outcome::Counted;
+    }
+    let acknowledged =
+        after(own.ack, peer.seq_next) >= 0 && after(peer.ack, own.seq_next) >= 0;
+    if acknowledged {
+        end(own, peer)
+    } else {
+        Outcome::Counted
+    }
+}

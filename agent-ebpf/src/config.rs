@@ -1,0 +1,43 @@
+//! What the agent sets before it loads the programs. The kernel freezes these, so the
+//! verifier knows them as constants, and drops the branches they rule out.
+
+use core::ptr;
+
+use sstpulse_common::packet::MOST_OFFSET;
+
+/// Which ports are watched: bit `port % 8` of byte `port / 8`.
+#[unsafe(no_mangle)]
+static PORTS: [u8; 8192] = [0; 8192];
+
+/// 1 to take a packet's time from its timestamp instead of the clock, for tests that run
+/// a program on packets of their own.
+#[unsafe(no_mangle)]
+static TIME_FROM_PACKET: u8 = 0;
+
+/// Whether a server's port is watched.
+#[inline(always)]
+pub fn watches(port: u16) -> bool {
+    // SAFETY: the index is below 8192. Volatile, or the compiler would take the zeros
+    // here for what will be there at run time.
+    let byte = unsafe { ptr::read_volatile(PORTS.as_ptr().add(usize::from(port >> 3))) };
+    byte & (1 << (port & 7)) != 0
+}
+
+/// Whether time comes from the packet's timestamp.
+#[inline(always)]
+pub fn time_from_packet() -> bool {
+    // SAFETY: a static; volatile as above.
+    unsafe { ptr::read_volatile(&raw const TIME_FROM_PACKET) != 0 }
+}
+
+/// Always 0. It is not frozen, so the verifier doesn't know.
+#[unsafe(no_mangle)]
+static mut ZERO: usize = 0;
+
+/// See [`sstpulse_common::Bytes::forget`]. One load, of a line that stays in the cache.
+#[inline(always)]
+pub fn forget(offset: usize) -> Option<usize> {
+    // SAFETY: nobody writes it.
+    let zero = unsafe { ptr::read_volatile(&raw const ZERO) };
+    (offset <= MOST_OFFSET).then_some((offset + zero) & MOST_OFFSET)
+}

@@ -1,0 +1,202 @@
+//! The packet as the kernel hands it over.
+
+use core::marker::PhantomData;
+
+use aya_ebpf::{
+    helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes},
+    programs::TcContext,
+};
+use sstpulse_common::{Bytes, Segment, View};
+
+use crate::{config, maps};
+
+/// A packet, its headers read where they are.
+pub struct Packet<'a> {
+    context: &'a TcContext,
+    data: usize,
+    data_end: usize,
+}
+
+impl<'a> Packet<'a> {
+    /// The packet of this run.
+    #[inline(always)]
+    pub fn new(context: &'a TcContext) -> Self {
+        Self {
+            context,
+            data: context.data(),
+            data_end: context.data_end(),
+        }
+    }
+
+    /// Its whole length, in bytes.
+    #[inline(always)]
+    pub fn length(&self) -> u32 {
+        self.context.len()
+    }
+
+    /// Completes a segment with what only the buffer knows: the interface, and how many
+    /// segments offload makes of it, or made it of.
+    #[inline(always)]
+    pub fn offload(&self, segment: &mut Segment) {
+        let skb = self.context.skb.skb;
+        // SAFETY: the kernel hands over a valid context for the time of the run.
+        let (ifindex, size, segments) =
+            unsafe { ((*skb).ifindex, (*skb).gso_size, (*skb).gso_segs) };
+        segment.ifindex = ifindex;
+        if size != 0 && segment.payload > size {
+            segment.segment_size = size;
+            segment.segments = if segments == 0 {
+                segment.payload.div_ceil(size)
+            } else {
+                segments
+            };
+        }
+    }
+
+    /// The time of this packet, in nanoseconds, on the monotonic clock.
+    #[inline(always)]
+    pub fn now(&self) -> u64 {
+        if config::time_from_packet() {
+            // SAFETY: the context is valid, as above.
+            unsafe { (*self.context.skb.skb).tstamp }
+        } else {
+            // SAFETY: has no precondition.
+            unsafe { bpf_ktime_get_ns() }
+        }
+    }
+}
+
+impl Bytes for Packet<'_> {
+    type View<const N: usize> = Checked<'static, N>;
+
+    #[inline(always)]
+    fn view<const N: usize>(&self, offset: usize) -> Option<Checked<'static, N>> {
+        let start = self.data + offset;
+        if start + N > self.data_end {
+            return None;
+        }
+        Some(Checked::new(start as *const u8))
+    }
+
+    #[inline(always)]
+    fn forget(&self, offset: usize) -> Option<usize> {
+        config::forget(offset)
+    }
+}
+
+/// Bytes whose bounds were checked.
+pub struct Checked<'a, const N: usize> {
+    start: *const u8,
+    packet: PhantomData<&'a u8>,
+}
+
+impl<const N: usize> Clone for Checked<'_, N> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<const N: usize> Copy for Checked<'_, N> {}
+
+impl<const N: usize> Checked<'_, N> {
+    #[inline(always)]
+    fn new(start: *const u8) -> Self {
+        Self {
+            start,
+            packet: PhantomData,
+        }
+    }
+
+    /// Reads a number where it stands.
+    ///
+    /// It may not be aligned. The verifier knows where each CPU wants alignment, and
+    /// rejects the program there; a load byte by byte would cost four times as much
+    /// everywhere.
+    #[inline(always)]
+    fn read<T: Copy>(self, at: usize) -> T {
+        // SAFETY: the parser reads below N, and N bytes from `start` were checked.
+        unsafe { *self.start.add(at).cast::<T>() }
+    }
+}
+
+impl<const N: usize> View for Checked<'_, N> {
+    #[inline(always)]
+    fn byte(self, at: usize) -> u8 {
+        self.read(at)
+    }
+
+    #[inline(always)]
+    fn be16(self, at: usize) -> u16 {
+        u16::from_be(self.read(at))
+    }
+
+    #[inline(always)]
+    fn be32(self, at: usize) -> u32 {
+        u32::from_be(self.read(at))
+    }
+
+    #[inline(always)]
+    fn word(self, at: usize) -> u32 {
+        self.read(at)
+    }
+}
+
+/// How much of a packet [`Headers`] holds: every header the parser reads, but for the
+/// longest chains of extension headers.
+const HEADERS: usize = 256;
+
+/// Room for them, and for the longest piece the parser asks for after the last offset.
+pub type Scratch = [u8; HEADERS + 64];
+
+/// The first bytes of a packet, copied.
+pub struct Headers {
+    bytes: &'static Scratch,
+    length: usize,
+}
+
+impl Headers {
+    /// Copies what there is, up to 256 bytes; `None` if the helper fails.
+    #[inline(always)]
+    pub fn copy(packet: &Packet<'_>) -> Option<Self> {
+        let scratch = maps::scratch()?;
+        let length = (packet.length() as usize).min(HEADERS);
+        if length == 0 {
+            return None;
+        }
+        // SAFETY: the scratch space holds HEADERS bytes, and only this run uses it: a
+        // program is not interrupted by another on the same CPU.
+        let result = unsafe {
+            bpf_skb_load_bytes(packet.context.skb.skb.cast(), 0, scratch.cast(), length as u32)
+        };
+        if result != 0 {
+            return None;
+        }
+        Some(Self {
+            // SAFETY: as above; per-CPU map values live as long as the map.
+            bytes: unsafe { &*scratch },
+            length,
+        })
+    }
+}
+
+impl Bytes for Headers {
+    type View<const N: usize> = Checked<'static, N>;
+
+    #[inline(always)]
+    fn view<const N: usize>(&self, offset: usize) -> Option<Checked<'static, N>> {
+        if offset + N > self.length {
+            return None;
+        }
+        // Masked for the verifier, which does not see the bounds.
+        let at = config::forget(offset)? & (HEADERS - 1);
+        // SAFETY: N bytes from `offset` lie within the first `length` of the array, and
+        // any N from a masked one within the array.
+        Some(Checked::new(unsafe { self.bytes.as_ptr().add(at) }))
+    }
+
+    #[inline(always)]
+    fn forget(&self, offset: usize) -> Option<usize> {
+        config::forget(offset)
+    }
+}

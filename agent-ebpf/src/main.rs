@@ -1,0 +1,100 @@
+//! The programs that run in the kernel: classifiers on tc's ingress and egress.
+//!
+//! They hold no decisions. Each takes the context, lets `sstpulse-common` parse and judge,
+//! and keeps what comes of it in the maps. None changes, drops or redirects a packet:
+//! all return `TC_ACT_UNSPEC`, which leaves the verdict to whoever comes next.
+
+#![no_std]
+#![no_main]
+
+mod config;
+mod context;
+mod maps;
+
+use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
+use sstpulse_common::{Bytes, Framing, Parsed, Side, Skip, counters::Counter, observe, parse};
+
+use crate::{
+    context::{Headers, Packet},
+    maps::Maps,
+};
+
+/// Ingress of an interface with Ethernet headers: what clients send.
+#[classifier]
+pub fn sstpulse_in(context: TcContext) -> i32 {
+    watch(&context, Framing::Ethernet, Side::Client)
+}
+
+/// Egress of an interface with Ethernet headers: what the server sends.
+#[classifier]
+pub fn sstpulse_out(context: TcContext) -> i32 {
+    watch(&context, Framing::Ethernet, Side::Server)
+}
+
+/// Ingress of an interface whose packets begin with the IP header.
+#[classifier]
+pub fn sstpulse_in_ip(context: TcContext) -> i32 {
+    watch(&context, Framing::Ip, Side::Client)
+}
+
+/// Egress of an interface whose packets begin with the IP header.
+#[classifier]
+pub fn sstpulse_out_ip(context: TcContext) -> i32 {
+    watch(&context, Framing::Ip, Side::Server)
+}
+
+#[inline(always)]
+fn watch(context: &TcContext, framing: Framing, side: Side) -> i32 {
+    let packet = Packet::new(context);
+    let parsed = match read(&packet, &packet, framing, side) {
+        Err(Skip::Truncated) => read_copy(&packet, framing, side),
+        parsed => parsed,
+    };
+    match parsed {
+        Ok(mut parsed) => {
+            packet.offload(&mut parsed.segment);
+            let Parsed { key, segment, .. } = &parsed;
+            observe(&mut Maps, side, key, segment, packet.now());
+        }
+        Err(Skip::NotOurs) => {}
+        Err(Skip::Fragment) => maps::count(Counter::Fragments),
+        Err(Skip::Malformed | Skip::Truncated) => maps::count(Counter::Malformed),
+    }
+    TC_ACT_UNSPEC
+}
+
+#[inline(always)]
+fn read<B: Bytes>(
+    packet: &Packet<'_>,
+    bytes: &B,
+    framing: Framing,
+    side: Side,
+) -> Result<Parsed, Skip> {
+    let mut parsed = parse(bytes, framing, side, packet.length(), config::watches)?;
+    if parsed.segment.flags.syn()
+        && let Some(reader) = maps::option_reader()
+    {
+        parsed.read_options(bytes, reader)?;
+    }
+    Ok(parsed)
+}
+
+/// Parses headers that are not in the linear part of the buffer, from a copy: pulling
+/// them in would change the buffer for everyone after us.
+#[inline(never)]
+fn read_copy(packet: &Packet<'_>, framing: Framing, side: Side) -> Result<Parsed, Skip> {
+    let headers = Headers::copy(packet).ok_or(Skip::Truncated)?;
+    read(packet, &headers, framing, side)
+}
+
+/// Licence of the programs, as the kernel reads it.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Nothing here panics: the verifier has proved every access. The compiler wants one.
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,158 @@
+//! The maps, and the tables the tracker sees in them.
+//!
+//! Sizes are the smallest that load; the agent sets the real ones, from its
+//! configuration, before it loads the programs.
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_NOEXIST},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, Stack},
+    macros::btf_map,
+};
+use sstpulse_common::{
+    FlowKey, HalfOpen, Notice, NoticeKind, OptionReader, SessionRecord, Tables, counters::Counter,
+};
+
+use crate::context::Scratch;
+
+/// Session records, in memory that the agent maps.
+#[btf_map]
+static SESSIONS: Array<SessionRecord, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// From a flow to its slot in [`SESSIONS`].
+#[btf_map]
+static INDEX: HashMap<FlowKey, u32, 1> = HashMap::new();
+
+/// Free slots. The agent fills it, the programs take from it; the last one freed is the
+/// first one used, which keeps the scan short.
+#[btf_map]
+static FREE_SLOTS: Stack<u32, 1> = Stack::new();
+
+/// Attempts. A flood pushes out the oldest.
+#[btf_map]
+static HALF_OPEN: LruHashMap<FlowKey, HalfOpen, 1> = LruHashMap::new();
+
+/// Beginnings and endings, for the agent.
+#[btf_map]
+static NOTICES: RingBuf<Notice, 4096> = RingBuf::new();
+
+/// [`Counter`]s.
+#[btf_map]
+static COUNTERS: PerCpuArray<u64, { Counter::COUNT }> = PerCpuArray::new();
+
+/// Room for headers that have to be copied.
+#[btf_map]
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// Where a SYN's options are read.
+#[btf_map]
+static OPTIONS: PerCpuArray<OptionReader, 1> = PerCpuArray::new();
+
+/// This CPU's reader of options.
+#[inline(always)]
+pub fn option_reader() -> Option<&'static mut OptionReader> {
+    // SAFETY: this CPU's value, and nothing interrupts a program on its CPU.
+    OPTIONS.get_ptr_mut(0).map(|reader| unsafe { &mut *reader })
+}
+
+/// Counts one.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: this CPU's value, and nothing interrupts a program on its CPU.
+        unsafe { *value += 1 };
+    }
+}
+
+/// This CPU's room for headers.
+#[inline(always)]
+pub fn scratch() -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(0)
+}
+
+/// The maps as the tracker's tables.
+pub struct Maps;
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn find(&mut self, key: &FlowKey) -> Option<u32> {
+        // SAFETY: the value is copied at once.
+        unsafe { INDEX.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn record(&mut self, slot: u32) -> Option<&mut SessionRecord> {
+        // SAFETY: array values never move. Another CPU may write the other direction's
+        // half meanwhile; see the record's documentation.
+        SESSIONS
+            .get_ptr_mut(slot)
+            .map(|record| unsafe { &mut *record })
+    }
+
+    #[inline(always)]
+    fn allocate(&mut self) -> Option<u32> {
+        FREE_SLOTS.pop().ok().flatten()
+    }
+
+    #[inline(always)]
+    fn release(&mut self, slot: u32) {
+        // It came from there, so there is room.
+        let _ = FREE_SLOTS.push(slot, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn publish(&mut self, key: &FlowKey, slot: u32) -> bool {
+        INDEX.insert(key, slot, u64::from(BPF_NOEXIST)).is_ok()
+    }
+
+    #[inline(always)]
+    fn withdraw(&mut self, key: &FlowKey) {
+        let _ = INDEX.remove(key);
+    }
+
+    #[inline(always)]
+    fn half_open(&mut self, key: &FlowKey) -> Option<&mut HalfOpen> {
+        // SAFETY: an entry that is evicted meanwhile stays readable until the program
+        // ends (RCU); what is written to it then is lost with it.
+        HALF_OPEN
+            .get_ptr_mut(key)
+            .map(|half_open| unsafe { &mut *half_open })
+    }
+
+    #[inline(always)]
+    fn record_and_half_open(
+        &mut self,
+        slot: u32,
+        key: &FlowKey,
+    ) -> Option<(&mut SessionRecord, &HalfOpen)> {
+        // SAFETY: as for each of the two; they are in different maps.
+        let half_open = unsafe { &*HALF_OPEN.get_ptr(key)? };
+        Some((self.record(slot)?, half_open))
+    }
+
+    #[inline(always)]
+    fn insert_half_open(&mut self, key: &FlowKey, half_open: &HalfOpen) -> bool {
+        HALF_OPEN
+            .insert(key, half_open, u64::from(BPF_ANY))
+            .is_ok()
+    }
+
+    #[inline(always)]
+    fn remove_half_open(&mut self, key: &FlowKey) {
+        let _ = HALF_OPEN.remove(key);
+    }
+
+    #[inline(always)]
+    fn notify(&mut self, kind: NoticeKind, slot: u32, now: u64) -> bool {
+        let notice = Notice {
+            time_ns: now,
+            slot,
+            kind: kind as u32,
+        };
+        NOTICES.output(notice, 0).is_ok()
+    }
+
+    #[inline(always)]
+    fn count(&mut self, counter: Counter) {
+        count(counter);
+    }
+}

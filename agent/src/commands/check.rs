@@ -1,0 +1,234 @@
+//! `sstpulse check`: is this host fit, and what would be watched.
+
+use std::{collections::BTreeSet, fmt, num::NonZeroU32, path::Path};
+
+use anyhow::{Context as _, anyhow};
+use comfy_table::{Cell, Color, Table, presets::NOTHING};
+use procfs::{
+    Current as _, Meminfo,
+    process::{FDTarget, all_processes},
+};
+use serde::Serialize;
+
+use super::print;
+use crate::{
+    cli::CheckArgs,
+    failure::Failure,
+    host, instance, interface,
+    kernel::{Kernel, Limits, has_tcx},
+    output::Output,
+    settings::Config,
+};
+
+/// What was looked at, and found.
+#[derive(Serialize)]
+struct Finding {
+    what: &'static str,
+    grade: Grade,
+    detail: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Grade {
+    /// As it should be.
+    Ok,
+    /// Works, but look at it.
+    Warning,
+    /// `run` would fail.
+    Failure,
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failure => "failure",
+        })
+    }
+}
+
+/// Looks at everything, and fails if `run` would.
+pub(super) async fn check(arguments: CheckArgs) -> Result<(), Failure> {
+    let config = Config::resolve(arguments.settings, &arguments.file)?;
+    let mut findings = vec![kernel_release(), privileges(), programs(&config)];
+    findings.push(hook());
+    for name in &config.interfaces {
+        findings.push(watched_interface(name).await?);
+    }
+    for port in &config.ports {
+        findings.push(listener(*port));
+    }
+    findings.push(memory(config.limits));
+    if let Some(path) = &config.output {
+        findings.push(output(path));
+    }
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&findings)?
+    } else {
+        table(&findings).to_string()
+    };
+    print(format!("{text}\n").as_bytes())?;
+    let failures = findings
+        .iter()
+        .filter(|finding| finding.grade == Grade::Failure)
+        .count();
+    if failures > 0 {
+        let error = anyhow!("this host is not fit: {failures} of the findings above would keep `run` from working");
+        return Err(Failure::host(error));
+    }
+    Ok(())
+}
+
+impl Finding {
+    fn new(what: &'static str, grade: Grade, detail: impl Into<String>) -> Self {
+        Self {
+            what,
+            grade,
+            detail: detail.into(),
+        }
+    }
+
+    fn of(what: &'static str, result: anyhow::Result<String>) -> Self {
+        match result {
+            Ok(detail) => Self::new(what, Grade::Ok, detail),
+            Err(error) => Self::new(what, Grade::Failure, format!("{error:#}")),
+        }
+    }
+}
+
+fn kernel_release() -> Finding {
+    Finding::of("kernel", host::require_kernel())
+}
+
+fn privileges() -> Finding {
+    let granted = || "may load programs and attach them".to_owned();
+    Finding::of("privileges", host::require_privileges().map(|()| granted()))
+}
+
+/// Loads the programs for a moment, so that the verifier has seen them; attaches nothing.
+fn programs(config: &Config) -> Finding {
+    const FEW: Limits = Limits {
+        sessions: NonZeroU32::MIN,
+        half_open: NonZeroU32::MIN,
+    };
+    host::lift_memory_limit();
+    let loaded = Kernel::load(&config.ports, FEW)
+        .map(|_| "the verifier accepts them".to_owned())
+        .context("the kernel refuses the programs");
+    Finding::of("programs", loaded)
+}
+
+fn hook() -> Finding {
+    let detail = if has_tcx() {
+        "tcx"
+    } else {
+        "clsact: this kernel has no TCX, which came with Linux 6.6"
+    };
+    Finding::new("hook", Grade::Ok, detail)
+}
+
+async fn watched_interface(name: &str) -> Result<Finding, Failure> {
+    let found = interface::find(name).await?;
+    let Some(interface) = found else {
+        let detail = format!("there is no interface {name} here; `ip link` lists those there are");
+        return Ok(Finding::new("interface", Grade::Failure, detail));
+    };
+    if let Some(owner) = instance::owner(name)? {
+        let detail = format!("{name} is watched already, by process {}", owner.pid);
+        return Ok(Finding::new("interface", Grade::Failure, detail));
+    }
+    let detail = format!("{name}, index {}, {:?} framing", interface.index, interface.framing);
+    Ok(Finding::new("interface", Grade::Ok, detail))
+}
+
+/// Who listens on a port.
+fn listener(port: u16) -> Finding {
+    match listening_processes(port) {
+        Ok(names) if names.is_empty() => Finding::new(
+            "listener",
+            Grade::Warning,
+            format!("nobody listens on port {port} yet"),
+        ),
+        Ok(names) => {
+            let names: Vec<String> = names.into_iter().collect();
+            Finding::new("listener", Grade::Ok, format!("port {port}: {}", names.join(", ")))
+        }
+        Err(error) => Finding::new("listener", Grade::Warning, format!("{error:#}")),
+    }
+}
+
+fn listening_processes(port: u16) -> anyhow::Result<BTreeSet<String>> {
+    let mut sockets = procfs::net::tcp().context("can't list the sockets")?;
+    sockets.extend(procfs::net::tcp6().unwrap_or_default());
+    let inodes: BTreeSet<u64> = sockets
+        .iter()
+        .filter(|socket| socket.state == procfs::net::TcpState::Listen)
+        .filter(|socket| socket.local_address.port() == port)
+        .map(|socket| socket.inode)
+        .collect();
+    if inodes.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let holds = |descriptor: &FDTarget| matches!(descriptor, FDTarget::Socket(inode) if inodes.contains(inode));
+    let mut names = BTreeSet::new();
+    for process in all_processes().context("can't list the processes")?.flatten() {
+        // Processes of others, or just gone.
+        let Ok(descriptors) = process.fd() else {
+            continue;
+        };
+        if descriptors.flatten().any(|descriptor| holds(&descriptor.target)) {
+            let name = process.stat().map_or_else(|_| "?".into(), |stat| stat.comm);
+            names.insert(format!("{name} (process {})", process.pid));
+        }
+    }
+    if names.is_empty() {
+        names.insert("a process that this user can't see".into());
+    }
+    Ok(names)
+}
+
+fn memory(limits: Limits) -> Finding {
+    let needed = limits.bytes();
+    let text = format!(
+        "{} MiB of kernel memory for {} sessions",
+        needed >> 20,
+        limits.sessions
+    );
+    let available = Meminfo::current()
+        .ok()
+        .and_then(|memory| memory.mem_available);
+    match available {
+        Some(available) if needed > available / 2 => Finding::new(
+            "memory",
+            Grade::Warning,
+            format!("{text}, of {} MiB available", available >> 20),
+        ),
+        _ => Finding::new("memory", Grade::Ok, text),
+    }
+}
+
+fn output(path: &Path) -> Finding {
+    let opened = Output::open(Some(path)).map(|_| format!("{} can be written", path.display()));
+    Finding::of("output", opened)
+}
+
+fn table(findings: &[Finding]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    for finding in findings {
+        // The crate leaves out colours where there is no terminal.
+        let color = match finding.grade {
+            Grade::Ok => Color::Green,
+            Grade::Warning => Color::Yellow,
+            Grade::Failure => Color::Red,
+        };
+        table.add_row([
+            Cell::new(finding.grade).fg(color),
+            Cell::new(finding.what),
+            Cell::new(&finding.detail),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,91 @@
+//! The events: what a line says.
+//!
+//! These types are the contract: the JSON Schema is generated from them, and the lines
+//! are written from them. What a line means is told here, and `sstpulse schema` repeats it.
+
+mod agent;
+mod session;
+
+pub use agent::{
+    AgentStart, AgentStats, AgentStop, AttemptStats, LostStats, PassedOverStats, ProcessStats,
+    SessionStats, StopReason, Totals, WatchedInterface,
+};
+pub use session::{
+    Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals,
+    Endpoint, Ending, Handshake, HandshakeSide, Mss, Network, NetworkType, Rtt, SeenFrom, Session,
+    SessionEnd, SessionHealth, SessionStart, Ttl, ZeroWindow,
+};
+pub(crate) use session::known;
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde::{Serialize, Serializer};
+
+/// Name and version of the schema; the version changes when a reader would have to.
+pub const SCHEMA: &str = "sstpulse/1";
+
+/// One line of output.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type")]
+#[schemars(title = "sstpulse event")]
+pub enum Event<'a> {
+    /// The agent is attached and watching.
+    #[serde(rename = "agent.start")]
+    AgentStart(AgentStart<'a>),
+    /// The agent ends.
+    #[serde(rename = "agent.stop")]
+    AgentStop(AgentStop<'a>),
+    /// How the agent does, each interval.
+    #[serde(rename = "agent.stats")]
+    AgentStats(AgentStats<'a>),
+    /// A handshake completed, or the server was seen sending in a connection that is older
+    /// than the agent.
+    #[serde(rename = "session.start")]
+    SessionStart(SessionStart<'a>),
+    /// What an interval brought, if anything.
+    #[serde(rename = "session.health")]
+    SessionHealth(SessionHealth<'a>),
+    /// A session ended: all its counts, and by whom and how it ended.
+    #[serde(rename = "session.end")]
+    SessionEnd(SessionEnd<'a>),
+    /// A connection was tried, and no handshake completed.
+    #[serde(rename = "attempt.failed")]
+    AttemptFailed(AttemptFailed<'a>),
+}
+
+/// What all lines share.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Head<'a> {
+    /// `sstpulse/1`.
+    #[schemars(extend("const" = SCHEMA))]
+    pub schema: &'static str,
+    /// When it happened (RFC 3339, UTC, nanoseconds).
+    pub time: Time,
+    /// One more than in the line before; a gap is a lost line. Begins with 1.
+    pub seq: u64,
+    /// Name of this host.
+    pub host: &'a str,
+    /// The watched interface that the line is about; null on lines about the agent.
+    pub interface: Option<Cow<'a, str>>,
+}
+
+/// A point in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(transparent, extend("format" = "date-time"))]
+pub struct Time(#[schemars(with = "String")] pub Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:.9}", self.0))
+    }
+}
+
+/// The JSON Schema (2020-12) of a line.
+pub fn schema() -> Schema {
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<Event<'static>>()
+}

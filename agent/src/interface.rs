@@ -1,0 +1,175 @@
+//! Network interfaces and their tc filters, by rtnetlink.
+
+use std::fmt;
+
+use anyhow::{Context as _, anyhow};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use rtnetlink::{
+    Handle, MulticastGroup, new_connection, new_multicast_connection,
+    packet_route::{
+        link::{LinkAttribute, LinkLayerType, LinkMessage},
+        tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
+    },
+};
+use sstpulse_common::Framing;
+
+/// An interface that can be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index in this network namespace.
+    pub index: u32,
+    /// What its packets begin with.
+    pub framing: Framing,
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.name)
+    }
+}
+
+/// A filter on an interface's ingress or egress.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// `ingress` or `egress`.
+    pub direction: &'static str,
+    /// Priority; filters of lower numbers come first.
+    pub priority: u16,
+    /// Handle, unique within the priority.
+    pub handle: u32,
+    /// Whether it runs a BPF program.
+    pub is_bpf: bool,
+    /// Name the BPF program was attached by.
+    pub name: Option<String>,
+    /// The kernel's number for the BPF program.
+    pub program_id: Option<u32>,
+}
+
+/// All interfaces of this network namespace.
+pub async fn all() -> anyhow::Result<Vec<Interface>> {
+    let handle = connect()?;
+    let links: Vec<LinkMessage> = handle
+        .link()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .context("can't list the network interfaces")?;
+    Ok(links.iter().filter_map(interface).collect())
+}
+
+/// The interface with this name; `None` if there is none.
+pub async fn find(name: &str) -> anyhow::Result<Option<Interface>> {
+    Ok(all().await?.into_iter().find(|interface| interface.name == name))
+}
+
+fn interface(link: &LinkMessage) -> Option<Interface> {
+    let name = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    let framing = match link.header.link_layer_type {
+        LinkLayerType::Ether | LinkLayerType::Loopback => Framing::Ethernet,
+        _ => Framing::Ip,
+    };
+    Some(Interface {
+        name,
+        index: link.header.index,
+        framing,
+    })
+}
+
+/// A message whenever an interface comes, goes or changes.
+pub fn changes() -> anyhow::Result<impl Stream<Item = ()> + Unpin> {
+    let (connection, _, messages) = new_multicast_connection(&[MulticastGroup::Link])
+        .context("can't listen to changes of the network interfaces")?;
+    tokio::spawn(connection);
+    Ok(messages.map(|_| ()))
+}
+
+/// The filters on both directions of an interface; none if it has no clsact qdisc.
+pub async fn filters(interface: &Interface) -> anyhow::Result<Vec<Filter>> {
+    let handle = connect()?;
+    let index = signed(interface)?;
+    let mut filters = Vec::new();
+    for direction in ["ingress", "egress"] {
+        let request = handle.traffic_filter(index).get();
+        let request = match direction {
+            "ingress" => request.ingress(),
+            _ => request.egress(),
+        };
+        let messages: Vec<TcMessage> = match request.execute().try_collect().await {
+            Ok(messages) => messages,
+            // Without a qdisc there is nothing to list, which kernels tell in various ways.
+            Err(rtnetlink::Error::NetlinkError(_)) => continue,
+            Err(error) => {
+                let context = format!("can't list the filters of {interface}");
+                return Err(anyhow::Error::new(error).context(context));
+            }
+        };
+        filters.extend(messages.iter().filter_map(|message| filter(direction, message)));
+    }
+    Ok(filters)
+}
+
+fn filter(direction: &'static str, message: &TcMessage) -> Option<Filter> {
+    let handle = u32::from(message.header.handle);
+    if handle == 0 {
+        // The head of a priority, not a filter.
+        return None;
+    }
+    let mut filter = Filter {
+        direction,
+        priority: u16::try_from(message.header.info >> 16).unwrap_or_default(),
+        handle,
+        is_bpf: false,
+        name: None,
+        program_id: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            TcAttribute::Kind(kind) => filter.is_bpf = kind == "bpf",
+            TcAttribute::Options(options) => {
+                for option in options {
+                    match option {
+                        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => {
+                            filter.name = Some(name.clone());
+                        }
+                        TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => {
+                            filter.program_id = Some(*id);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(filter)
+}
+
+/// Removes the clsact qdisc, and with it every filter.
+pub async fn remove_clsact(interface: &Interface) -> anyhow::Result<()> {
+    let mut request = connect()?.qdisc().del(signed(interface)?);
+    let message = request.message_mut();
+    message.header.parent = TcHandle::CLSACT;
+    message.header.handle = TcHandle {
+        major: 0xffff,
+        minor: 0,
+    };
+    message.attributes.push(TcAttribute::Kind("clsact".into()));
+    request.execute().await?;
+    Ok(())
+}
+
+fn connect() -> anyhow::Result<Handle> {
+    let (connection, handle, _) = new_connection().context("can't open a netlink socket")?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+fn signed(interface: &Interface) -> anyhow::Result<i32> {
+    i32::try_from(interface.index).map_err(|_| anyhow!("{interface} has an impossible index"))
+}

@@ -1,0 +1,357 @@
+//! Attaching the programs to interfaces, and taking them off again.
+//!
+//! Nothing is pinned. With TCX (Linux 6.6), the kernel detaches the programs when the
+//! agent ends, however it ends. With clsact, a filter outlives its maker; those left
+//! behind by an agent that was killed are found by the program's name. A filter's handle
+//! says whether we made the qdisc it hangs on.
+
+use std::fmt;
+
+use aya::{
+    maps::{MapData, MapInfo, PerCpuArray},
+    programs::{
+        LinkOrder, ProgramInfo, SchedClassifier, TcAttachType,
+        links::Link as _,
+        tc::{
+            self, NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcError,
+            TcHandle,
+        },
+    },
+};
+use sstpulse_common::Counters;
+
+use super::programs::{Hooks, Kernel, KernelError, classifier, read_counters};
+use crate::interface::{self, Filter, Interface};
+
+/// Where in the kernel the programs hang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// A TCX link; Linux 6.6 or later.
+    Tcx,
+    /// A filter of the clsact qdisc.
+    Clsact,
+}
+
+/// Which hook to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HookChoice {
+    /// TCX if the kernel has it, clsact otherwise.
+    #[default]
+    Auto,
+    /// TCX or nothing.
+    Tcx,
+    /// The clsact qdisc.
+    Clsact,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        })
+    }
+}
+
+/// Both programs on one interface.
+pub struct Attachment {
+    interface: Interface,
+    hook: Hook,
+    links: Vec<(&'static str, SchedClassifierLinkId)>,
+    made_qdisc: bool,
+}
+
+impl Attachment {
+    /// The hook that was used.
+    pub const fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    /// The interface.
+    pub const fn interface(&self) -> &Interface {
+        &self.interface
+    }
+}
+
+/// Handles of our clsact filters: the qdisc is ours, or was there before.
+const OUR_QDISC: TcHandle = TcHandle::new(0x5353, 1);
+const THEIR_QDISC: TcHandle = TcHandle::new(0x5353, 2);
+
+impl Kernel {
+    /// Attaches the programs to both directions of an interface.
+    pub async fn attach(
+        &mut self,
+        interface: &Interface,
+        choice: HookChoice,
+    ) -> Result<Attachment, KernelError> {
+        if choice != HookChoice::Clsact {
+            match self.attach_tcx(interface) {
+                Err(error) if choice == HookChoice::Auto => {
+                    tracing::debug!(%interface, %error, "no TCX here; trying clsact");
+                }
+                result => return result,
+            }
+        }
+        self.attach_clsact(interface).await
+    }
+
+    fn attach_tcx(&mut self, interface: &Interface) -> Result<Attachment, KernelError> {
+        let mut attachment = Attachment {
+            interface: interface.clone(),
+            hook: Hook::Tcx,
+            links: Vec::new(),
+            made_qdisc: false,
+        };
+        for (name, direction) in programs(interface) {
+            // First, since whoever comes before us may end the packet's way.
+            let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+            match self.attach_program(name, interface, direction, options) {
+                Ok(link) => attachment.links.push((name, link)),
+                Err(error) => {
+                    self.detach_links(&mut attachment)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(attachment)
+    }
+
+    async fn attach_clsact(&mut self, interface: &Interface) -> Result<Attachment, KernelError> {
+        let mut attachment = Attachment {
+            interface: interface.clone(),
+            hook: Hook::Clsact,
+            links: Vec::new(),
+            made_qdisc: add_clsact(interface)?,
+        };
+        let handle = if attachment.made_qdisc {
+            OUR_QDISC
+        } else {
+            THEIR_QDISC
+        };
+        for (name, direction) in programs(interface) {
+            // Without a priority, the kernel puts a filter before all there are.
+            let options = TcAttachOptions::Netlink(NlOptions {
+                handle,
+                ..NlOptions::default()
+            });
+            match self.attach_program(name, interface, direction, options) {
+                Ok(link) => attachment.links.push((name, link)),
+                Err(error) => {
+                    self.detach(attachment).await?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(attachment)
+    }
+
+    fn attach_program(
+        &mut self,
+        name: &str,
+        interface: &Interface,
+        direction: TcAttachType,
+        options: TcAttachOptions,
+    ) -> Result<SchedClassifierLinkId, KernelError> {
+        classifier(&mut self.ebpf, name)?
+            .attach_with_options(&interface.name, direction, options)
+            .map_err(|error| {
+                KernelError::new(format!("can't attach {name} to {interface}"), &error)
+            })
+    }
+
+    /// Takes the programs off an interface, and the qdisc too if we made it and nobody
+    /// else uses it.
+    pub async fn detach(&mut self, mut attachment: Attachment) -> Result<(), KernelError> {
+        self.detach_links(&mut attachment)?;
+        if attachment.made_qdisc {
+            remove_clsact_if_empty(&attachment.interface).await?;
+        }
+        Ok(())
+    }
+
+    fn detach_links(&mut self, attachment: &mut Attachment) -> Result<(), KernelError> {
+        for (name, link) in attachment.links.drain(..) {
+            let program = classifier(&mut self.ebpf, name)?;
+            if let Err(error) = program.detach(link) {
+                let what = format!("can't detach {name} from {}", attachment.interface);
+                return Err(KernelError::new(what, &error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The programs an interface gets, and where.
+fn programs(interface: &Interface) -> [(&'static str, TcAttachType); 2] {
+    let hooks = Hooks::of(interface.framing);
+    [
+        (hooks.ingress, TcAttachType::Ingress),
+        (hooks.egress, TcAttachType::Egress),
+    ]
+}
+
+/// Adds the clsact qdisc; false if there was one.
+fn add_clsact(interface: &Interface) -> Result<bool, KernelError> {
+    match tc::qdisc_add_clsact(&interface.name) {
+        Ok(()) => Ok(true),
+        Err(TcError::AlreadyAttached) => Ok(false),
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
+            Ok(false)
+        }
+        Err(error) => Err(KernelError::new(
+            format!("can't add a clsact qdisc to {interface}"),
+            &error,
+        )),
+    }
+}
+
+async fn remove_clsact_if_empty(interface: &Interface) -> Result<(), KernelError> {
+    let fail = |error: anyhow::Error| {
+        let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+        KernelError::new(
+            format!("can't remove the clsact qdisc from {interface}"),
+            error.as_ref(),
+        )
+    };
+    if interface::filters(interface).await.map_err(fail)?.is_empty() {
+        interface::remove_clsact(interface).await.map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// One of our programs, found on an interface.
+pub struct Attached {
+    /// The interface.
+    pub interface: Interface,
+    /// Where it hangs.
+    pub hook: Hook,
+    /// `ingress` or `egress`.
+    pub direction: &'static str,
+    /// The program's name.
+    pub name: String,
+    /// The kernel's number for the program.
+    pub program_id: u32,
+    /// What the programs have counted; `None` if the kernel doesn't say.
+    pub counters: Option<Counters>,
+    /// Slots of the session table; `None` if the kernel doesn't say.
+    pub capacity: Option<u32>,
+}
+
+/// Our programs on an interface, whoever attached them.
+pub async fn attached(interface: &Interface) -> anyhow::Result<Vec<Attached>> {
+    let mut found = Vec::new();
+    for (direction, attach_type) in DIRECTIONS {
+        // A kernel without TCX has none attached.
+        let Ok((_, programs)) = SchedClassifier::query_tcx(&interface.name, attach_type) else {
+            continue;
+        };
+        let ours = programs.into_iter().filter(is_ours);
+        found.extend(ours.map(|program| describe(interface, Hook::Tcx, direction, &program)));
+    }
+    let ours: Vec<ProgramInfo> = aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .filter(is_ours)
+        .collect();
+    for filter in interface::filters(interface).await? {
+        let of_filter = ours.iter().find(|program| filter.program_id == Some(program.id()));
+        if let Some(program) = of_filter {
+            found.push(describe(interface, Hook::Clsact, filter.direction, program));
+        }
+    }
+    Ok(found)
+}
+
+const DIRECTIONS: [(&str, TcAttachType); 2] = [
+    ("ingress", TcAttachType::Ingress),
+    ("egress", TcAttachType::Egress),
+];
+
+fn is_ours(program: &ProgramInfo) -> bool {
+    let is = |name: &str| program.name() == name.as_bytes();
+    Hooks::ALL
+        .iter()
+        .any(|hooks| is(hooks.ingress) || is(hooks.egress))
+}
+
+fn describe(
+    interface: &Interface,
+    hook: Hook,
+    direction: &'static str,
+    program: &ProgramInfo,
+) -> Attached {
+    let mut attached = Attached {
+        interface: interface.clone(),
+        hook,
+        direction,
+        name: String::from_utf8_lossy(program.name()).into_owned(),
+        program_id: program.id(),
+        counters: None,
+        capacity: None,
+    };
+    for id in program.map_ids().ok().flatten().unwrap_or_default() {
+        let Ok(map) = MapInfo::from_id(id) else {
+            continue;
+        };
+        match map.name_as_str() {
+            Some("SESSIONS") => attached.capacity = Some(map.max_entries()),
+            Some("COUNTERS") => attached.counters = counters(id),
+            _ => {}
+        }
+    }
+    attached
+}
+
+fn counters(map_id: u32) -> Option<Counters> {
+    let map = aya::maps::Map::from_map_data(MapData::from_id(map_id).ok()?).ok()?;
+    let counters = PerCpuArray::try_from(map).ok()?;
+    read_counters(&counters).ok()
+}
+
+/// Whether this kernel has TCX: it answers what is attached to the loopback device.
+pub fn has_tcx() -> bool {
+    SchedClassifier::query_tcx("lo", TcAttachType::Ingress).is_ok()
+}
+
+/// Takes off what an agent that was killed left on an interface. Returns what was there.
+pub async fn detach_leftovers(interface: &Interface) -> anyhow::Result<Vec<&'static str>> {
+    let ours = |filter: &Filter| {
+        filter.is_bpf && [OUR_QDISC, THEIR_QDISC].map(u32::from).contains(&filter.handle)
+    };
+    let filters = interface::filters(interface).await?;
+    let made_qdisc = filters
+        .iter()
+        .any(|filter| ours(filter) && filter.handle == u32::from(OUR_QDISC));
+    let mut detached = Vec::new();
+    for filter in filters.iter().filter(|filter| ours(filter)) {
+        let Some(name) = our_name(filter) else {
+            continue;
+        };
+        let attach_type = match filter.direction {
+            "ingress" => TcAttachType::Ingress,
+            _ => TcAttachType::Egress,
+        };
+        SchedClassifierLink::attached(
+            &interface.name,
+            attach_type,
+            filter.priority,
+            TcHandle::from(filter.handle),
+            None,
+        )?
+        .detach()?;
+        detached.push(name);
+    }
+    if made_qdisc {
+        remove_clsact_if_empty(interface).await?;
+    }
+    Ok(detached)
+}
+
+/// Which of our programs a filter runs.
+fn our_name(filter: &Filter) -> Option<&'static str> {
+    Hooks::ALL
+        .iter()
+        .flat_map(|hooks| [hooks.ingress, hooks.egress])
+        .find(|name| filter.name.as_deref() == Some(*name))
+}

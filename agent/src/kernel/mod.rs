@@ -1,0 +1,16 @@
+//! The kernel half, as the agent sees it: loading, attaching, shared memory.
+//!
+//! All of aya and all `unsafe` of the agent are in this module.
+
+mod abi;
+mod attach;
+mod notices;
+mod programs;
+mod sessions;
+
+pub use attach::{
+    Attached, Attachment, Hook, HookChoice, attached, detach_leftovers, has_tcx,
+};
+pub use notices::Notices;
+pub use programs::{Hooks, Kernel, KernelError, Limits, PacketContext};
+pub use sessions::{Pulse, SessionTable, Slots};

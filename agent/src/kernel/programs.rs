@@ -1,0 +1,315 @@
+//! Loading the programs, with their maps sized and their constants set.
+
+use std::{collections::BTreeSet, num::NonZeroU32};
+
+use aya::{
+    Ebpf, EbpfLoader, TestRun as _, TestRunOptions, include_bytes_aligned,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf, Stack},
+    programs::{ProgramInfo, SchedClassifier},
+};
+use sstpulse_common::{
+    Counters, FlowKey, Framing, HalfOpen, Side, counters::Counter,
+};
+use thiserror::Error;
+
+use super::{
+    abi::Abi,
+    notices::Notices,
+    sessions::{SessionTable, Slots},
+};
+
+/// Why the kernel half can't do something: one sentence with what, on what, and why.
+#[derive(Debug, Error)]
+#[error("{what}: {why}")]
+pub struct KernelError {
+    what: String,
+    why: String,
+}
+
+impl KernelError {
+    pub(super) fn new(what: impl Into<String>, why: &dyn std::error::Error) -> Self {
+        let mut text = why.to_string();
+        let mut source = why.source();
+        while let Some(error) = source {
+            let part = error.to_string();
+            // Many errors repeat their source in their own text.
+            if !text.contains(&part) {
+                text = format!("{text}: {part}");
+            }
+            source = error.source();
+        }
+        // The verifier's log is for us, and long.
+        if let Some((reason, log)) = text.split_once(". Verifier output:") {
+            tracing::debug!("the verifier says:{log}");
+            text = format!("{reason} (`--log debug` shows what the verifier says)");
+        }
+        Self {
+            what: what.into(),
+            why: text,
+        }
+    }
+}
+
+/// How much the kernel half may hold, fixed at load.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Sessions followed at once.
+    pub sessions: NonZeroU32,
+    /// Half-open connections remembered at once.
+    pub half_open: NonZeroU32,
+}
+
+impl Limits {
+    /// Kernel memory the tables take, in bytes: session records, their index, half-open
+    /// connections, free slots and the ring buffer.
+    pub fn bytes(&self) -> u64 {
+        /// What the kernel's hash map adds to key and value: element header and bucket.
+        const HASH_OVERHEAD: u64 = 48 + 16;
+        let index = 40 + 8 + HASH_OVERHEAD;
+        let half_open = 40 + 64 + HASH_OVERHEAD + 16;
+        u64::from(self.sessions.get()) * (320 + index + 4)
+            + u64::from(self.half_open.get()) * half_open
+            + u64::from(self.notices())
+    }
+
+    /// Bytes of the ring buffer: a power of two of whole pages, room for a burst of a
+    /// quarter of all sessions beginning or ending at once.
+    fn notices(&self) -> u32 {
+        /// A notice of 16 bytes, and the ring's header of 8.
+        const NOTICE: u32 = 24;
+        let wanted = u64::from(self.sessions.get() / 4) * u64::from(NOTICE);
+        let bounded = wanted.clamp(64 << 10, 4 << 20);
+        u32::try_from(bounded.next_power_of_two()).unwrap_or(4 << 20)
+    }
+}
+
+/// The programs of one kind of interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// Name of the program on ingress.
+    pub ingress: &'static str,
+    /// Name of the program on egress.
+    pub egress: &'static str,
+}
+
+impl Hooks {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::of(Framing::Ethernet), Self::of(Framing::Ip)];
+
+    /// The programs for interfaces with this framing.
+    pub const fn of(framing: Framing) -> Self {
+        match framing {
+            Framing::Ethernet => Self {
+                ingress: "sstpulse_in",
+                egress: "sstpulse_out",
+            },
+            Framing::Ip => Self {
+                ingress: "sstpulse_in_ip",
+                egress: "sstpulse_out_ip",
+            },
+        }
+    }
+
+    /// The program that sees what `side` sends.
+    pub const fn seeing(self, side: Side) -> &'static str {
+        match side {
+            Side::Client => self.ingress,
+            Side::Server => self.egress,
+        }
+    }
+}
+
+/// The loaded programs and their maps. Dropping it detaches and unloads everything.
+pub struct Kernel {
+    pub(super) ebpf: Ebpf,
+    /// The session records.
+    pub table: SessionTable,
+    /// Who may use which record.
+    pub slots: Slots,
+    half_open: HashMap<MapData, Abi<FlowKey>, Abi<HalfOpen>>,
+    counters: PerCpuArray<MapData, u64>,
+    notices: Option<RingBuf<MapData>>,
+}
+
+static OBJECT: &[u8] = include_bytes_aligned!(env!("SSTPULSE_OBJECT"));
+
+/// What a packet brings besides its bytes when a program runs on one of our own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PacketContext {
+    /// Time of the packet, in nanoseconds.
+    pub time_ns: u64,
+    /// Segments in the buffer; 0 for a buffer without offload.
+    pub gso_segs: u32,
+    /// Payload of each of them, in bytes.
+    pub gso_size: u32,
+}
+
+impl Kernel {
+    /// Loads the programs, watching `ports`.
+    pub fn load(ports: &BTreeSet<u16>, limits: Limits) -> Result<Self, KernelError> {
+        Self::load_with_clock(ports, limits, false)
+    }
+
+    /// Loads the programs for [`Kernel::run`]: time comes from the packets.
+    pub fn load_for_test_runs(ports: &BTreeSet<u16>, limits: Limits) -> Result<Self, KernelError> {
+        Self::load_with_clock(ports, limits, true)
+    }
+
+    fn load_with_clock(
+        ports: &BTreeSet<u16>,
+        limits: Limits,
+        time_from_packet: bool,
+    ) -> Result<Self, KernelError> {
+        let mut bits = [0_u8; 8192];
+        for port in ports {
+            bits[usize::from(port / 8)] |= 1 << (port % 8);
+        }
+        let time_from_packet = u8::from(time_from_packet);
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("SESSIONS", limits.sessions.get())
+            .map_max_entries("INDEX", limits.sessions.get())
+            .map_max_entries("FREE_SLOTS", limits.sessions.get())
+            .map_max_entries("HALF_OPEN", limits.half_open.get())
+            .map_max_entries("NOTICES", limits.notices())
+            .override_global("PORTS", &bits[..], true)
+            .override_global("TIME_FROM_PACKET", &time_from_packet, true)
+            .load(OBJECT)
+            .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))?;
+
+        for name in Hooks::ALL.iter().flat_map(|hooks| [hooks.ingress, hooks.egress]) {
+            classifier(&mut ebpf, name)?
+                .load()
+                .map_err(|error| KernelError::new(format!("can't load program {name}"), &error))?;
+        }
+
+        let table = SessionTable::map(take(&mut ebpf, "SESSIONS")?)?;
+        let mut slots = Slots::new(
+            typed::<HashMap<_, Abi<FlowKey>, u32>>(&mut ebpf, "INDEX")?,
+            typed::<Stack<_, u32>>(&mut ebpf, "FREE_SLOTS")?,
+        );
+        slots.release_all(table.capacity())?;
+        Ok(Self {
+            table,
+            slots,
+            half_open: typed(&mut ebpf, "HALF_OPEN")?,
+            counters: typed(&mut ebpf, "COUNTERS")?,
+            notices: Some(typed(&mut ebpf, "NOTICES")?),
+            ebpf,
+        })
+    }
+
+    /// The stream of notices; `None` if it was taken before.
+    pub fn notices(&mut self) -> Result<Option<Notices>, KernelError> {
+        self.notices.take().map(Notices::new).transpose()
+    }
+
+    /// The counters, summed over all CPUs.
+    pub fn counters(&self) -> Result<Counters, KernelError> {
+        read_counters(&self.counters)
+    }
+
+    /// Attempts remembered now.
+    pub fn half_open(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)> + '_ {
+        // An entry that is deleted while we walk may end the walk early; what is missed
+        // then is still there the next time.
+        self.half_open
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(Abi(key), Abi(half_open))| (key, half_open))
+    }
+
+    /// Forgets an attempt; false if the kernel had forgotten it already.
+    pub fn remove_half_open(&mut self, key: &FlowKey) -> bool {
+        self.half_open.remove(&Abi(*key)).is_ok()
+    }
+
+    /// Runs the program that sees what `side` sends once, on a packet of our own.
+    pub fn run(
+        &mut self,
+        framing: Framing,
+        side: Side,
+        packet: &[u8],
+        context: PacketContext,
+    ) -> Result<i32, KernelError> {
+        let name = Hooks::of(framing).seeing(side);
+        let context = sk_buff(context);
+        let options = TestRunOptions {
+            data_in: Some(packet),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        };
+        let result = classifier(&mut self.ebpf, name)?
+            .test_run(options)
+            .map_err(|error| KernelError::new(format!("can't run {name}"), &error))?;
+        Ok(result.return_value.cast_signed())
+    }
+
+    /// What the kernel says of each program: its name, and its instructions as verified.
+    pub fn programs(&mut self) -> Result<Vec<(&'static str, ProgramInfo)>, KernelError> {
+        Hooks::ALL
+            .iter()
+            .flat_map(|hooks| [hooks.ingress, hooks.egress])
+            .map(|name| {
+                let info = classifier(&mut self.ebpf, name)?
+                    .info()
+                    .map_err(|error| KernelError::new(format!("can't ask about {name}"), &error))?;
+                Ok((name, info))
+            })
+            .collect()
+    }
+}
+
+/// Counters of programs that another process may have loaded.
+pub(super) fn read_counters(map: &PerCpuArray<MapData, u64>) -> Result<Counters, KernelError> {
+    let mut counters = Counters::default();
+    for index in 0..Counter::COUNT {
+        let values = map
+            .get(&u32::try_from(index).unwrap_or(u32::MAX), 0)
+            .map_err(|error| KernelError::new("can't read the kernel's counters", &error))?;
+        counters.0[index] = values.iter().sum();
+    }
+    Ok(counters)
+}
+
+/// A program by its name.
+pub(super) fn classifier<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut SchedClassifier, KernelError> {
+    let missing = || KernelError {
+        what: format!("program {name} is not in the object"),
+        why: "the binary was built wrong".into(),
+    };
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or_else(missing)
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, KernelError> {
+    ebpf.take_map(name).ok_or_else(|| KernelError {
+        what: format!("map {name} is not in the object"),
+        why: "the binary was built wrong".into(),
+    })
+}
+
+fn typed<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, KernelError>
+where
+    M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    M::try_from(take(ebpf, name)?)
+        .map_err(|error| KernelError::new(format!("map {name} is not what it should be"), &error))
+}
+
+/// `struct __sk_buff` with the fields of `context` set (offsets: `linux/bpf.h`, where the
+/// structure is part of the kernel's stable interface).
+fn sk_buff(context: PacketContext) -> [u8; 192] {
+    const TSTAMP: usize = 152;
+    const GSO_SEGS: usize = 164;
+    const GSO_SIZE: usize = 176;
+
+    let mut bytes = [0; 192];
+    bytes[TSTAMP..TSTAMP + 8].copy_from_slice(&context.time_ns.to_ne_bytes());
+    bytes[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&context.gso_segs.to_ne_bytes());
+    bytes[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&context.gso_size.to_ne_bytes());
+    bytes
+}

@@ -1,0 +1,17 @@
+//! sstpulse: why do SSTP VPN sessions drop?
+//!
+//! The agent: it loads the [kernel half](kernel), attaches it to the server's public
+//! interface, and turns what it counts into [events](event), one JSON line each.
+
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod event;
+pub mod failure;
+pub mod host;
+pub mod instance;
+pub mod interface;
+pub mod kernel;
+pub mod output;
+pub mod settings;
+pub mod watch;

@@ -1,0 +1,263 @@
+//! Where lines go. A thread of its own writes them, so that a slow disk or reader holds
+//! up nobody; what it can't take is dropped, line by line, and counted.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{self, Receiver, SyncSender},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::sync::Notify;
+
+/// Bytes that may wait to be written: seconds of a busy host's lines.
+const MOST_WAITING: usize = 32 << 20;
+
+/// Batches that may wait. The bytes decide; this only has to be more than enough.
+const MOST_BATCHES: usize = 16_384;
+
+/// How long the end of the agent waits for a reader that doesn't read.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Lines on their way out.
+pub struct Output {
+    batches: Option<SyncSender<Message>>,
+    shared: Arc<Shared>,
+    done: Receiver<()>,
+    writer: Option<JoinHandle<()>>,
+}
+
+enum Message {
+    Lines(Vec<u8>),
+    Reopen,
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: AtomicUsize,
+    dropped: AtomicU64,
+    failed: AtomicU64,
+    closed: AtomicBool,
+    closing: Notify,
+}
+
+impl Output {
+    /// Begins to write to a file, or to stdout if there is none.
+    pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+        let file = match path {
+            Some(path) => open(path)?,
+            // A descriptor of our own: the standard library's would look for line ends.
+            None => File::from(
+                io::stdout()
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .context("can't write to stdout")?,
+            ),
+        };
+        let shared = Arc::new(Shared::default());
+        let (batches, queue) = mpsc::sync_channel(MOST_BATCHES);
+        let (finished, done) = mpsc::channel();
+        let writer = Writer {
+            file,
+            path: path.map(Path::to_owned),
+            shared: Arc::clone(&shared),
+            torn: false,
+            failing: false,
+        };
+        let writer = thread::Builder::new()
+            .name("output".into())
+            .spawn(move || {
+                writer.run(&queue);
+                // Nobody waits for it unless the agent ends.
+                let _ = finished.send(());
+            })
+            .context("can't start the thread that writes the output")?;
+        Ok(Self {
+            batches: Some(batches),
+            shared,
+            done,
+            writer: Some(writer),
+        })
+    }
+
+    /// Hands over whole lines. Never waits; counts them as dropped if too many wait.
+    pub fn send(&self, lines: Vec<u8>) {
+        let Some(batches) = &self.batches else {
+            return;
+        };
+        let (size, count) = (lines.len(), line_count(&lines));
+        let fits = self.shared.waiting.load(Ordering::Relaxed) + size <= MOST_WAITING;
+        if fits {
+            self.shared.waiting.fetch_add(size, Ordering::Relaxed);
+            if batches.try_send(Message::Lines(lines)).is_ok() {
+                return;
+            }
+            self.shared.waiting.fetch_sub(size, Ordering::Relaxed);
+        }
+        self.shared.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Opens the file anew, after what waits is written.
+    pub fn reopen(&self) {
+        if let Some(batches) = &self.batches
+            && batches.try_send(Message::Reopen).is_err()
+        {
+            tracing::warn!("the output is too slow to be opened anew now; ask again");
+        }
+    }
+
+    /// Lines dropped because too many waited.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Lines that could not be written.
+    pub fn failed(&self) -> u64 {
+        self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until nobody reads the output any more.
+    pub async fn closed(&self) {
+        let closing = self.shared.closing.notified();
+        if !self.shared.closed.load(Ordering::Acquire) {
+            closing.await;
+        }
+    }
+
+    /// Writes what waits, and ends.
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        self.batches = None;
+        if self.done.recv_timeout(PATIENCE).is_err() {
+            bail!(
+                "the output does not take the last {} bytes; they are lost",
+                self.shared.waiting.load(Ordering::Relaxed)
+            );
+        }
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            bail!("the thread that writes the output has failed; lines may be lost");
+        }
+        Ok(())
+    }
+}
+
+struct Writer {
+    file: File,
+    /// The file's path; `None` for stdout.
+    path: Option<PathBuf>,
+    shared: Arc<Shared>,
+    /// The last write ended within a line.
+    torn: bool,
+    /// The last write failed; so it is said once.
+    failing: bool,
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<Message>) {
+        while let Ok(message) = queue.recv() {
+            match message {
+                Message::Lines(lines) => {
+                    self.write(&lines);
+                    self.shared.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
+                }
+                Message::Reopen => self.reopen(),
+            }
+        }
+    }
+
+    fn write(&mut self, lines: &[u8]) {
+        if self.shared.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut rest = lines;
+        let result = self.mend().and_then(|()| self.write_all(&mut rest));
+        match result {
+            Ok(()) => {
+                if self.failing {
+                    tracing::info!("the output takes lines again");
+                }
+                self.failing = false;
+            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.shared.closed.store(true, Ordering::Release);
+                self.shared.closing.notify_one();
+            }
+            Err(error) => {
+                self.torn = self.torn || rest.len() != lines.len() && !ends_line(lines, rest);
+                self.shared.failed.fetch_add(line_count(rest), Ordering::Relaxed);
+                if !self.failing {
+                    tracing::error!(%error, "can't write events to {}; lines are lost", self.name());
+                }
+                self.failing = true;
+            }
+        }
+    }
+
+    /// Ends a line that an earlier failure left unfinished.
+    fn mend(&mut self) -> io::Result<()> {
+        if self.torn {
+            let mut end: &[u8] = b"\n";
+            self.write_all(&mut end)?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// Writes everything, taking off `rest` what is written.
+    fn write_all(&mut self, rest: &mut &[u8]) -> io::Result<()> {
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => *rest = &rest[written..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self) {
+        let Some(path) = &self.path else {
+            return;
+        };
+        match open(path) {
+            Ok(file) => {
+                self.file = file;
+                self.torn = false;
+            }
+            Err(error) => tracing::error!("{error:#}; going on with the old file"),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.path
+            .as_ref()
+            .map_or_else(|| "stdout".into(), |path| path.display().to_string())
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .with_context(|| format!("can't open the output file {}", path.display()))
+}
+
+/// Whether what was written of `lines` before `rest` ends with a line's end.
+fn ends_line(lines: &[u8], rest: &[u8]) -> bool {
+    lines[..lines.len() - rest.len()].ends_with(b"\n")
+}
+
+fn line_count(lines: &[u8]) -> u64 {
+    lines.iter().filter(|byte| **byte == b'\n').count() as u64
+}

@@ -1,0 +1,205 @@
+//! What `run` is told, and what comes of it.
+//!
+//! [`Settings`] is what was said, by flag, environment or file; [`Config`] is what holds,
+//! checked and complete. Only the latter travels.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+use crate::{
+    cli::ConfigFile,
+    failure::Failure,
+    kernel::{HookChoice, Limits},
+};
+
+/// What was said. Flag over environment over file over default.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// The interface clients come in by; several by repeating it or with commas
+    #[arg(
+        short,
+        long,
+        env = "SSTPULSE_INTERFACE",
+        value_name = "IFACE",
+        value_delimiter = ','
+    )]
+    #[serde(default)]
+    pub interface: Vec<String>,
+
+    /// The server's TCP port; several by repeating it or with commas [default: 443]
+    #[arg(
+        short,
+        long,
+        env = "SSTPULSE_PORT",
+        value_name = "PORT",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    #[serde(default)]
+    pub port: Vec<u16>,
+
+    /// Append events to this file instead of writing them to stdout
+    #[arg(short, long, env = "SSTPULSE_OUTPUT", value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Time between two looks at all sessions, and between their health lines [default: 10s]
+    #[arg(long, env = "SSTPULSE_INTERVAL", value_name = "TIME")]
+    pub interval: Option<SignedDuration>,
+
+    /// A session with no segment either way for this long counts as dead [default: 15m]
+    #[arg(long, env = "SSTPULSE_DEAD_AFTER", value_name = "TIME")]
+    pub dead_after: Option<SignedDuration>,
+
+    /// Sessions that can be followed at once; each takes 436 bytes of kernel memory
+    /// [default: 65536]
+    #[arg(long, env = "SSTPULSE_MAX_SESSIONS", value_name = "COUNT")]
+    pub max_sessions: Option<NonZeroU32>,
+
+    /// How to attach to the kernel [default: auto]
+    #[arg(long, env = "SSTPULSE_HOOK", value_name = "HOOK")]
+    pub hook: Option<HookChoice>,
+}
+
+/// What holds.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names of the interfaces; at least one, none twice.
+    pub interfaces: Vec<String>,
+    /// The server's ports; at least one.
+    pub ports: BTreeSet<u16>,
+    /// The output file; `None` for stdout.
+    pub output: Option<PathBuf>,
+    /// Time between two scans.
+    pub interval: Duration,
+    /// Silence after which a session counts as dead.
+    pub dead_after: Duration,
+    /// Sizes of the kernel's tables.
+    pub limits: Limits,
+    /// How to attach.
+    pub hook: HookChoice,
+}
+
+const DEFAULT_PORT: u16 = 443;
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+const DEFAULT_DEAD_AFTER: Duration = Duration::from_mins(15);
+const DEFAULT_MAX_SESSIONS: u32 = 65_536;
+
+/// More records than this the kernel can't keep in one array.
+const MOST_SESSIONS: u32 = 4_000_000;
+
+/// The interval's bounds: below, the agent would be busy with itself; above, nobody would
+/// see it live.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_hours(1));
+
+/// Half-open connections remembered: an hour of an attempt a second on a small host, and
+/// a second of a flood on any.
+const HALF_OPEN: NonZeroU32 = NonZeroU32::new(65_536).unwrap();
+
+impl Config {
+    /// Puts together flags, environment and file.
+    pub fn resolve(flags: Settings, file: &ConfigFile) -> Result<Self, Failure> {
+        let file = match &file.config {
+            Some(path) => read(path).map_err(Failure::usage)?,
+            None => Settings::default(),
+        };
+        Self::check(flags.over(file)).map_err(Failure::usage)
+    }
+
+    fn check(settings: Settings) -> anyhow::Result<Self> {
+        let Settings {
+            interface: interfaces,
+            port: ports,
+            output,
+            interval,
+            dead_after,
+            max_sessions,
+            hook,
+        } = settings;
+        if interfaces.is_empty() {
+            bail!("no interface is named; say which one clients come in by, as in `-i eth0`");
+        }
+        if let Some(name) = twice(&interfaces) {
+            bail!("interface {name} is named twice; name it once");
+        }
+        if ports.contains(&0) {
+            bail!("port 0 can't be watched; name a port from 1 to 65535");
+        }
+        let ports = if ports.is_empty() {
+            BTreeSet::from([DEFAULT_PORT])
+        } else {
+            ports.into_iter().collect()
+        };
+        let sessions = max_sessions.map_or(DEFAULT_MAX_SESSIONS, NonZeroU32::get);
+        if sessions > MOST_SESSIONS {
+            bail!("max-sessions {sessions} is too many; the most is {MOST_SESSIONS}");
+        }
+        Ok(Self {
+            interfaces,
+            ports,
+            output,
+            interval: duration("interval", interval, DEFAULT_INTERVAL)?,
+            dead_after: duration("dead-after", dead_after, DEFAULT_DEAD_AFTER)?,
+            limits: Limits {
+                sessions: NonZeroU32::new(sessions).context("max-sessions can't be 0")?,
+                half_open: HALF_OPEN,
+            },
+            hook: hook.unwrap_or_default(),
+        })
+    }
+}
+
+impl Settings {
+    /// These settings, and where they say nothing, those of `other`.
+    fn over(self, other: Self) -> Self {
+        fn either<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+            if first.is_empty() { second } else { first }
+        }
+        Self {
+            interface: either(self.interface, other.interface),
+            port: either(self.port, other.port),
+            output: self.output.or(other.output),
+            interval: self.interval.or(other.interval),
+            dead_after: self.dead_after.or(other.dead_after),
+            max_sessions: self.max_sessions.or(other.max_sessions),
+            hook: self.hook.or(other.hook),
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Settings> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("can't read the configuration {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("the configuration {} is wrong", path.display()))
+}
+
+fn duration(
+    name: &str,
+    given: Option<SignedDuration>,
+    default: Duration,
+) -> anyhow::Result<Duration> {
+    let Some(given) = given else {
+        return Ok(default);
+    };
+    let (least, most) = INTERVALS;
+    let most = if name == "interval" { most } else { Duration::MAX };
+    match Duration::try_from(given) {
+        Ok(duration) if duration >= least && duration <= most => Ok(duration),
+        _ => bail!("{name} {given:#} is out of range; it goes from 100ms to {most:?}"),
+    }
+}
+
+fn twice(names: &[String]) -> Option<&String> {
+    let mut seen = BTreeSet::new();
+    names.iter().find(|name| !seen.insert(*name))
+}

@@ -1,0 +1,155 @@
+//! The watched interfaces: attached at the start, and again when one comes back.
+//!
+//! An interface that goes away takes the programs along without a word.
+
+use anyhow::{Context as _, anyhow};
+
+use crate::{
+    event::WatchedInterface,
+    failure::Failure,
+    instance::Instance,
+    interface::{self, Interface},
+    kernel::{Attachment, HookChoice, Kernel, detach_leftovers},
+};
+
+/// The interfaces, by name, and what is attached to them.
+pub(super) struct Interfaces {
+    watched: Vec<Watched>,
+    hook: HookChoice,
+}
+
+struct Watched {
+    name: String,
+    attachment: Option<Attachment>,
+    _instance: Instance,
+}
+
+impl Interfaces {
+    /// Claims the interfaces, and removes what a killed agent left on them. Attaches
+    /// nothing yet.
+    pub(super) async fn claim(names: &[String], hook: HookChoice) -> Result<Self, Failure> {
+        let mut watched = Vec::new();
+        for name in names {
+            let interface = lookup(name).await?;
+            let instance = Instance::claim(name).map_err(Failure::host)?;
+            let leftovers = detach_leftovers(&interface).await?;
+            if !leftovers.is_empty() {
+                tracing::warn!("took off what an agent that was killed had left on {name}");
+            }
+            watched.push(Watched {
+                name: name.clone(),
+                attachment: None,
+                _instance: instance,
+            });
+        }
+        Ok(Self { watched, hook })
+    }
+
+    /// Attaches to all of them, or to none.
+    pub(super) async fn attach(&mut self, kernel: &mut Kernel) -> Result<(), Failure> {
+        for index in 0..self.watched.len() {
+            let watched = &mut self.watched[index];
+            let result = match lookup(&watched.name).await {
+                Ok(interface) => kernel
+                    .attach(&interface, self.hook)
+                    .await
+                    .map_err(Failure::host),
+                Err(failure) => Err(failure),
+            };
+            match result {
+                Ok(attachment) => watched.attachment = Some(attachment),
+                Err(failure) => {
+                    self.detach(kernel).await;
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything off.
+    pub(super) async fn detach(&mut self, kernel: &mut Kernel) {
+        for watched in &mut self.watched {
+            if let Some(attachment) = watched.attachment.take()
+                && let Err(error) = kernel.detach(attachment).await
+            {
+                tracing::error!("{error}; `sstpulse detach` may do it");
+            }
+        }
+    }
+
+    /// Follows interfaces that have gone, or come back under the same name.
+    pub(super) async fn reconcile(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        let present = interface::all().await?;
+        for watched in &mut self.watched {
+            let now = present.iter().find(|found| found.name == watched.name);
+            let attached = watched.attachment.as_ref().map(Attachment::interface);
+            if now == attached {
+                continue;
+            }
+            if let Some(attachment) = watched.attachment.take() {
+                tracing::warn!("interface {} is gone", watched.name);
+                if let Err(error) = kernel.detach(attachment).await {
+                    // Its qdisc went with it.
+                    tracing::debug!(%error, "nothing to detach");
+                }
+            }
+            if let Some(interface) = now {
+                match kernel.attach(interface, self.hook).await {
+                    Ok(attachment) => {
+                        tracing::info!("interface {} is back, and watched", watched.name);
+                        watched.attachment = Some(attachment);
+                    }
+                    Err(error) => tracing::error!("{error}; trying again later"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that are attached.
+    pub(super) fn attached(&self) -> Vec<WatchedInterface<'_>> {
+        self.attachments()
+            .map(|attachment| WatchedInterface {
+                name: &attachment.interface().name,
+                index: attachment.interface().index,
+                hook: attachment.hook(),
+            })
+            .collect()
+    }
+
+    /// Names of those that don't exist.
+    pub(super) fn missing(&self) -> Vec<&str> {
+        let missing = |watched: &&Watched| watched.attachment.is_none();
+        self.watched
+            .iter()
+            .filter(missing)
+            .map(|watched| watched.name.as_str())
+            .collect()
+    }
+
+    /// The name of the interface with this index, if it is watched.
+    pub(super) fn name(&self, index: u32) -> Option<&str> {
+        self.attachments()
+            .map(Attachment::interface)
+            .find(|interface| interface.index == index)
+            .map(|interface| interface.name.as_str())
+    }
+
+    fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        self.watched
+            .iter()
+            .filter_map(|watched| watched.attachment.as_ref())
+    }
+}
+
+async fn lookup(name: &str) -> Result<Interface, Failure> {
+    interface::find(name)
+        .await
+        .with_context(|| format!("can't look up the interface {name}"))?
+        .ok_or_else(|| {
+            Failure::host(anyhow!(
+                "there is no interface {name} here; `ip link` lists those there are"
+            ))
+        })
+}

@@ -1,0 +1,89 @@
+//! From events to lines: what all lines share, and the buffer they are written to.
+
+use std::{borrow::Cow, mem};
+
+use crate::{
+    clock::Clock,
+    event::{Event, Head, SCHEMA, Time},
+    output::Output,
+};
+
+/// Writes events, and numbers them.
+pub(super) struct Lines {
+    output: Output,
+    host: String,
+    clock: Clock,
+    buffer: Vec<u8>,
+    written: u64,
+}
+
+impl Lines {
+    pub(super) fn new(output: Output, host: String) -> Self {
+        Self {
+            output,
+            host,
+            clock: Clock::now(),
+            buffer: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// The time of day at a monotonic time in nanoseconds.
+    pub(super) fn time(&self, ns: u64) -> Time {
+        Time(self.clock.at(ns))
+    }
+
+    /// Follows the time of day, which may have been set.
+    pub(super) fn adjust_clock(&mut self) {
+        self.clock = Clock::now();
+    }
+
+    /// How many lines there were.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Where they go.
+    pub(super) const fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Writes one event of the monotonic time `ns`.
+    pub(super) fn write<'a>(
+        &'a mut self,
+        ns: u64,
+        interface: Option<&'a str>,
+        event: impl FnOnce(Head<'a>) -> Event<'a>,
+    ) {
+        self.written += 1;
+        let head = Head {
+            schema: SCHEMA,
+            time: Time(self.clock.at(ns)),
+            seq: self.written,
+            host: &self.host,
+            interface: interface.map(Cow::Borrowed),
+        };
+        let start = self.buffer.len();
+        if let Err(error) = serde_json::to_writer(&mut self.buffer, &event(head)) {
+            // Can't be: all keys are strings, and memory doesn't fail. The gap in `seq`
+            // would show it.
+            tracing::error!(%error, "can't write an event");
+            self.buffer.truncate(start);
+            return;
+        }
+        self.buffer.push(b'\n');
+    }
+
+    /// Hands over what was written.
+    pub(super) fn flush(&mut self) {
+        if !self.buffer.is_empty() {
+            self.output.send(mem::take(&mut self.buffer));
+        }
+    }
+
+    /// Hands over what was written, and waits until it is out.
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        self.flush();
+        self.output.finish()
+    }
+}

@@ -1,0 +1,300 @@
+//! The main job: watch interfaces, and write events until stopped.
+
+mod attempts;
+mod interfaces;
+mod lines;
+mod sessions;
+
+use std::{process, time::Duration};
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use nix::unistd::gethostname;
+use sstpulse_common::{Notice, counters::Counter};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
+};
+
+use self::{
+    attempts::Attempts,
+    interfaces::Interfaces,
+    lines::Lines,
+    sessions::{Sessions, Teller},
+};
+use crate::{
+    clock::monotonic_ns,
+    event::{
+        AgentStart, AgentStats, AgentStop, Event, LostStats, PassedOverStats, ProcessStats,
+        StopReason, Totals,
+    },
+    failure::Failure,
+    host, interface,
+    kernel::{Kernel, Notices},
+    output::Output,
+    settings::Config,
+};
+
+/// Watches as configured, until a signal or the end of the output.
+pub async fn run(config: Config) -> Result<(), Failure> {
+    // First what needs no privilege, then what changes nothing, and last what does.
+    let output = Output::open(config.output.as_deref()).map_err(Failure::usage)?;
+    host::require_kernel().map_err(Failure::host)?;
+    host::require_privileges().map_err(Failure::host)?;
+    host::lift_memory_limit();
+    let mut signals = Signals::listen()?;
+    let mut interfaces = Interfaces::claim(&config.interfaces, config.hook).await?;
+    let mut kernel = Kernel::load(&config.ports, config.limits).map_err(Failure::host)?;
+    let notices = kernel.notices()?.context("the notices were taken")?;
+    interfaces.attach(&mut kernel).await?;
+
+    let mut watch = Watch {
+        sessions: Sessions::new(config.limits.sessions.get(), run_number()),
+        attempts: Attempts::default(),
+        lines: Lines::new(output, host_name()),
+        config,
+        kernel,
+        interfaces,
+    };
+    watch.tell_start()?;
+    let result = watch.follow(notices, &mut signals).await;
+    let reason = result.as_ref().copied().unwrap_or(StopReason::Signal);
+    watch.stop(reason).await?;
+    result.map(|_| ())
+}
+
+struct Watch {
+    config: Config,
+    kernel: Kernel,
+    interfaces: Interfaces,
+    sessions: Sessions,
+    attempts: Attempts,
+    lines: Lines,
+}
+
+impl Watch {
+    async fn follow(
+        &mut self,
+        mut notices: Notices,
+        signals: &mut Signals,
+    ) -> Result<StopReason, Failure> {
+        let mut ticks = ticks(self.config.interval);
+        let mut changes = interface::changes()?;
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                _ = signals.interrupt.recv() => return Ok(StopReason::Signal),
+                _ = signals.terminate.recv() => return Ok(StopReason::Signal),
+                _ = signals.hangup.recv() => self.lines.output().reopen(),
+                () = self.lines.output().closed() => return Ok(StopReason::OutputClosed),
+                result = notices.drain(|notice| batch.push(notice)) => {
+                    result.context("can't read the ring buffer")?;
+                    self.take_notices(&mut batch);
+                }
+                () = until(self.sessions.next_due()) => self.settle()?,
+                Some(()) = changes.next() => self.interfaces.reconcile(&mut self.kernel).await?,
+                _ = ticks.tick() => self.tick().await?,
+            }
+            self.lines.flush();
+        }
+    }
+
+    fn take_notices(&mut self, batch: &mut Vec<Notice>) {
+        for notice in batch.drain(..) {
+            let mut teller = Teller {
+                lines: &mut self.lines,
+                interfaces: &self.interfaces,
+            };
+            self.sessions.notice(&self.kernel, &mut teller, notice);
+        }
+    }
+
+    fn settle(&mut self) -> Result<(), Failure> {
+        let mut teller = Teller {
+            lines: &mut self.lines,
+            interfaces: &self.interfaces,
+        };
+        let now = monotonic_ns();
+        self.sessions.settle(&mut self.kernel, &mut teller, now)?;
+        Ok(())
+    }
+
+    /// What each interval brings.
+    async fn tick(&mut self) -> Result<(), Failure> {
+        self.lines.adjust_clock();
+        self.interfaces.reconcile(&mut self.kernel).await?;
+        self.scan()?;
+        self.tell_stats()
+    }
+
+    fn scan(&mut self) -> Result<(), Failure> {
+        let mut teller = Teller {
+            lines: &mut self.lines,
+            interfaces: &self.interfaces,
+        };
+        let (kernel, now) = (&mut self.kernel, monotonic_ns());
+        let dead = self
+            .sessions
+            .scan(kernel, &mut teller, now, self.config.dead_after);
+        for slot in dead {
+            self.sessions.end(kernel, &mut teller, slot, now)?;
+        }
+        self.attempts.sweep(kernel, &mut teller, now)?;
+        Ok(())
+    }
+
+    fn totals(&self) -> Result<Totals, Failure> {
+        let counters = self.kernel.counters()?;
+        Ok(Totals {
+            sessions: self.sessions.stats(),
+            attempts: self.attempts.stats(),
+            lost: LostStats {
+                table_full_segments: counters.get(Counter::TableFull),
+                index_refused_segments: counters.get(Counter::IndexRefused),
+                half_open_refused: counters.get(Counter::HalfOpenRefused),
+                notices: counters.get(Counter::NoticesLost),
+                lines_dropped: self.lines.output().dropped(),
+                lines_failed: self.lines.output().failed(),
+            },
+            passed_over: PassedOverStats {
+                fragments: counters.get(Counter::Fragments),
+                malformed: counters.get(Counter::Malformed),
+                out_of_window: counters.get(Counter::OutOfWindow),
+                other_interface: counters.get(Counter::OtherInterface),
+            },
+            lines: self.lines.written(),
+        })
+    }
+
+    fn tell_start(&mut self) -> Result<(), Failure> {
+        let release = host::kernel_release()?;
+        let interfaces = self.interfaces.attached();
+        for interface in &interfaces {
+            tracing::info!(
+                "watching {} through {}, port {}",
+                interface.name,
+                interface.hook,
+                list(self.config.ports.iter()),
+            );
+        }
+        self.lines.write(monotonic_ns(), None, |head| {
+            Event::AgentStart(AgentStart {
+                head,
+                version: env!("CARGO_PKG_VERSION"),
+                kernel: &release,
+                pid: process::id(),
+                interfaces,
+                ports: self.config.ports.iter().copied().collect(),
+                capacity: self.config.limits.sessions.get(),
+                kernel_bytes: self.config.limits.bytes(),
+                interval_ms: milliseconds(self.config.interval),
+                dead_after_ms: milliseconds(self.config.dead_after),
+            })
+        });
+        self.lines.flush();
+        Ok(())
+    }
+
+    fn tell_stats(&mut self) -> Result<(), Failure> {
+        let totals = self.totals()?;
+        let process = process_stats()?;
+        let missing_interfaces = self.interfaces.missing();
+        self.lines.write(monotonic_ns(), None, |head| {
+            Event::AgentStats(AgentStats {
+                head,
+                totals,
+                missing_interfaces,
+                process,
+            })
+        });
+        Ok(())
+    }
+
+    /// Detaches, tells what is left to tell, and ends.
+    async fn stop(mut self, reason: StopReason) -> Result<(), Failure> {
+        self.interfaces.detach(&mut self.kernel).await;
+        self.scan()?;
+        let mut teller = Teller {
+            lines: &mut self.lines,
+            interfaces: &self.interfaces,
+        };
+        self.sessions
+            .end_lingering(&mut self.kernel, &mut teller, monotonic_ns())?;
+        let totals = self.totals()?;
+        self.lines.write(monotonic_ns(), None, |head| {
+            Event::AgentStop(AgentStop {
+                head,
+                reason,
+                totals,
+            })
+        });
+        self.lines.finish()?;
+        Ok(())
+    }
+}
+
+/// The signals that mean something.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("can't listen to signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
+fn ticks(interval: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + interval, interval);
+    // After a pause (a suspended machine), one look is enough.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Waits for a time on the monotonic clock; forever if there is none.
+async fn until(ns: Option<u64>) {
+    match ns {
+        Some(ns) => sleep(Duration::from_nanos(ns.saturating_sub(monotonic_ns()))).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn host_name() -> String {
+    gethostname().map_or_else(
+        |_| "unknown".into(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// A number that differs from run to run.
+fn run_number() -> u32 {
+    use std::hash::{BuildHasher as _, RandomState};
+    // The standard library's way to randomness; identifiers need no more.
+    let random = RandomState::new().hash_one(process::id());
+    u32::try_from(random >> 32).unwrap_or_default()
+}
+
+fn process_stats() -> anyhow::Result<ProcessStats> {
+    let stat = procfs::process::Process::myself()
+        .and_then(|process| process.stat())
+        .context("can't read what this process takes from /proc")?;
+    Ok(ProcessStats {
+        cpu_ms: (stat.utime + stat.stime) * 1_000 / procfs::ticks_per_second(),
+        rss_bytes: stat.rss * procfs::page_size(),
+    })
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn list<T: ToString>(items: impl Iterator<Item = T>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}

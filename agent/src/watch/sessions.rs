@@ -1,0 +1,387 @@
+//! Sessions as the agent knows them: what it has told about each, and what is to come.
+//!
+//! A slot goes through [`Slot`]'s states. A session that has ended lingers a moment, so
+//! that late segments still count and its totals are final; then its end is told, the
+//! index forgets it, and a moment later, when no program can hold it any more, its slot
+//! is free again.
+
+use std::{collections::VecDeque, time::Duration};
+
+use sstpulse_common::{DirectionRecord, Notice, NoticeKind, SessionRecord, record::SlotState};
+
+use super::{interfaces::Interfaces, lines::Lines};
+use crate::{
+    event::{
+        CloseBy, CloseHow, Counters, DirectionTotals, Endpoint, Ending, Event, Handshake, Network,
+        SeenFrom, Session, SessionEnd, SessionHealth, SessionStart, SessionStats,
+    },
+    kernel::{Kernel, KernelError},
+};
+
+/// How long late segments are waited for.
+const LINGER_NS: u64 = 500_000_000;
+
+/// How long a program may hold a slot that the index has just forgotten; it runs for
+/// microseconds.
+const GRACE_NS: u64 = 100_000_000;
+
+/// What the agent knows of a slot.
+#[derive(Clone, Debug, Default)]
+enum Slot {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// A scan has seen a record in it that no notice had told of. The next scan takes it
+    /// up; by then it is complete, whatever order this CPU sees the kernel's stores in.
+    Seen,
+    /// A session that was told of.
+    Live(Box<Known>),
+    /// Its end was told; not yet free.
+    Retired,
+}
+
+/// What was told of a session.
+#[derive(Clone, Debug)]
+struct Known {
+    number: u64,
+    from_client: Counters,
+    from_server: Counters,
+    segments: u64,
+    changed_ns: u64,
+    ending: bool,
+}
+
+/// All sessions.
+pub(super) struct Sessions {
+    slots: Vec<Slot>,
+    /// Random; makes identifiers differ between runs.
+    run: u32,
+    numbered: u64,
+    ending: VecDeque<Due>,
+    retired: VecDeque<Due>,
+    stats: SessionStats,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    at_ns: u64,
+    slot: u32,
+}
+
+/// Where events go, and what they say of interfaces.
+pub(super) struct Teller<'a> {
+    pub(super) lines: &'a mut Lines,
+    pub(super) interfaces: &'a Interfaces,
+}
+
+impl Sessions {
+    pub(super) fn new(capacity: u32, run: u32) -> Self {
+        Self {
+            slots: Vec::new(),
+            run,
+            numbered: 0,
+            ending: VecDeque::new(),
+            retired: VecDeque::new(),
+            stats: SessionStats {
+                capacity,
+                ..SessionStats::default()
+            },
+        }
+    }
+
+    pub(super) const fn stats(&self) -> SessionStats {
+        self.stats
+    }
+
+    /// Takes in what a program told.
+    pub(super) fn notice(&mut self, kernel: &Kernel, teller: &mut Teller<'_>, notice: Notice) {
+        let Notice {
+            time_ns,
+            slot,
+            kind,
+        } = notice;
+        if slot >= kernel.table.capacity() {
+            tracing::error!(slot, "a notice about a slot that does not exist");
+            return;
+        }
+        self.begin(kernel, teller, slot);
+        if kind == NoticeKind::SessionEnd as u32 {
+            self.end_later(slot, time_ns);
+        }
+    }
+
+    /// Takes up the session in a slot, if it is new.
+    fn begin(&mut self, kernel: &Kernel, teller: &mut Teller<'_>, slot: u32) {
+        if !matches!(self.slot(slot), Slot::Empty | Slot::Seen) {
+            return;
+        }
+        let record = kernel.table.read(slot);
+        if record.head.state == SlotState::FREE {
+            return;
+        }
+        self.numbered += 1;
+        let known = Known {
+            number: self.numbered,
+            from_client: Counters::default(),
+            from_server: Counters::default(),
+            segments: 0,
+            changed_ns: record.head.start_ns,
+            ending: false,
+        };
+        self.stats.live += 1;
+        self.stats.started += 1;
+        if seen_from(&record) == SeenFrom::Midstream {
+            self.stats.started_midstream += 1;
+        }
+        let now = record.head.start_ns;
+        let session = self.session(teller.lines, &record, known.number, now);
+        let interface = interface(teller.interfaces, &record);
+        teller.lines.write(now, interface, |head| {
+            Event::SessionStart(SessionStart {
+                head,
+                session,
+                client: Endpoint::client(&record.head.key),
+                server: Endpoint::server(&record.head.key),
+                network: Network::of(&record.head.key),
+                handshake: Handshake::of(&record),
+            })
+        });
+        *self.slot(slot) = Slot::Live(Box::new(known));
+    }
+
+    /// Looks at every slot: tells what has changed, and finds what notices did not tell.
+    pub(super) fn scan(
+        &mut self,
+        kernel: &Kernel,
+        teller: &mut Teller<'_>,
+        now: u64,
+        dead_after: Duration,
+    ) -> Vec<u32> {
+        let dead_after_ns = u64::try_from(dead_after.as_nanos()).unwrap_or(u64::MAX);
+        let mut dead = Vec::new();
+        for slot in 0..kernel.table.capacity() {
+            if kernel.table.state(slot) == SlotState::FREE {
+                continue;
+            }
+            match self.slot(slot) {
+                Slot::Empty => *self.slot(slot) = Slot::Seen,
+                Slot::Seen => self.begin(kernel, teller, slot),
+                Slot::Live(_) | Slot::Retired => {}
+            }
+            let pulse = kernel.table.pulse(slot);
+            let Slot::Live(known) = self.slot(slot) else {
+                continue;
+            };
+            if known.segments != pulse.segments {
+                known.segments = pulse.segments;
+                known.changed_ns = now;
+                self.health(kernel, teller, slot, now);
+            } else if !known.ending && now.saturating_sub(known.changed_ns) >= dead_after_ns {
+                dead.push(slot);
+            }
+            let superseded = kernel.table.state(slot) == SlotState::SUPERSEDED;
+            if pulse.ended || superseded {
+                self.end_later(slot, now);
+            }
+        }
+        dead
+    }
+
+    /// Tells what has changed in a session.
+    fn health(&mut self, kernel: &Kernel, teller: &mut Teller<'_>, slot: u32, now: u64) {
+        let record = kernel.table.read(slot);
+        let Slot::Live(known) = self.slot(slot) else {
+            return;
+        };
+        let from_client = Counters::of(&record.from_client, now);
+        let from_server = Counters::of(&record.from_server, now);
+        let client_delta = from_client.since(&known.from_client);
+        let server_delta = from_server.since(&known.from_server);
+        known.from_client = from_client;
+        known.from_server = from_server;
+        let number = known.number;
+
+        let session = self.session(teller.lines, &record, number, now);
+        let interface = interface(teller.interfaces, &record);
+        teller.lines.write(now, interface, |head| {
+            Event::SessionHealth(SessionHealth {
+                head,
+                session,
+                client: Endpoint::client(&record.head.key),
+                server: Endpoint::server(&record.head.key),
+                network: Network::of(&record.head.key),
+                rtt_us: record.head.rtt.into(),
+                from_client: client_delta,
+                from_server: server_delta,
+            })
+        });
+    }
+
+    /// Lets a session linger, then end.
+    fn end_later(&mut self, slot: u32, since_ns: u64) {
+        if let Slot::Live(known) = self.slot(slot)
+            && !known.ending
+        {
+            known.ending = true;
+            self.ending.push_back(Due {
+                at_ns: since_ns + LINGER_NS,
+                slot,
+            });
+        }
+    }
+
+    /// When there is something to do next, on the monotonic clock in nanoseconds.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        let next = |queue: &VecDeque<Due>| queue.front().map(|due| due.at_ns);
+        match (next(&self.ending), next(&self.retired)) {
+            (Some(ending), Some(retired)) => Some(ending.min(retired)),
+            (ending, retired) => ending.or(retired),
+        }
+    }
+
+    /// Ends the sessions that have lingered until `now`, and frees the slots of those
+    /// that ended before.
+    pub(super) fn settle(
+        &mut self,
+        kernel: &mut Kernel,
+        teller: &mut Teller<'_>,
+        now: u64,
+    ) -> Result<(), KernelError> {
+        while let Some(due) = pop_due(&mut self.ending, now) {
+            self.end(kernel, teller, due.slot, now)?;
+        }
+        while let Some(due) = pop_due(&mut self.retired, now) {
+            kernel.slots.release(&mut kernel.table, due.slot)?;
+            *self.slot(due.slot) = Slot::Empty;
+        }
+        Ok(())
+    }
+
+    /// Tells the end of a session, and takes it from the index.
+    pub(super) fn end(
+        &mut self,
+        kernel: &mut Kernel,
+        teller: &mut Teller<'_>,
+        slot: u32,
+        now: u64,
+    ) -> Result<(), KernelError> {
+        let record = kernel.table.read(slot);
+        kernel.slots.retire(&record.head.key, slot)?;
+        // What came until the index forgot it belongs to it, too.
+        let record = kernel.table.read(slot);
+        let Slot::Live(known) = std::mem::replace(self.slot(slot), Slot::Retired) else {
+            return Ok(());
+        };
+        self.retired.push_back(Due {
+            at_ns: now + GRACE_NS,
+            slot,
+        });
+        self.tell_end(teller, &record, known.number);
+        Ok(())
+    }
+
+    fn tell_end(&mut self, teller: &mut Teller<'_>, record: &SessionRecord, number: u64) {
+        let ending = ending(record);
+        self.stats.live -= 1;
+        self.stats.ended += 1;
+        match ending.how {
+            CloseHow::Fin => self.stats.ended_fin += 1,
+            CloseHow::Reset => self.stats.ended_reset += 1,
+            CloseHow::Dead => self.stats.ended_dead += 1,
+            CloseHow::Superseded => self.stats.ended_superseded += 1,
+        }
+        let now = last_seen_ns(record);
+        let session = self.session(teller.lines, record, number, now);
+        let interface = interface(teller.interfaces, record);
+        teller.lines.write(now, interface, |head| {
+            Event::SessionEnd(SessionEnd {
+                head,
+                session,
+                client: Endpoint::client(&record.head.key),
+                server: Endpoint::server(&record.head.key),
+                network: Network::of(&record.head.key),
+                end: ending,
+                rtt_us: record.head.rtt.into(),
+                from_client: DirectionTotals::of(&record.from_client, now),
+                from_server: DirectionTotals::of(&record.from_server, now),
+            })
+        });
+    }
+
+    /// Ends all sessions that linger, without waiting longer.
+    pub(super) fn end_lingering(
+        &mut self,
+        kernel: &mut Kernel,
+        teller: &mut Teller<'_>,
+        now: u64,
+    ) -> Result<(), KernelError> {
+        while let Some(due) = self.ending.pop_front() {
+            self.end(kernel, teller, due.slot, now)?;
+        }
+        Ok(())
+    }
+
+    fn session(&self, lines: &Lines, record: &SessionRecord, number: u64, now: u64) -> Session {
+        let start_ns = record.head.start_ns;
+        Session {
+            id: format!("{:08x}{number:08x}", self.run),
+            start: lines.time(start_ns),
+            duration_ms: now.saturating_sub(start_ns) / 1_000_000,
+            seen_from: seen_from(record),
+        }
+    }
+
+    fn slot(&mut self, slot: u32) -> &mut Slot {
+        let index = slot as usize;
+        if index >= self.slots.len() {
+            // Slots are used from the lowest on, so this follows the most sessions ever
+            // open at once, and not the table's size.
+            self.slots.resize(index + 1, Slot::Empty);
+        }
+        &mut self.slots[index]
+    }
+}
+
+fn pop_due(queue: &mut VecDeque<Due>, now: u64) -> Option<Due> {
+    queue.pop_front_if(|due| due.at_ns <= now)
+}
+
+fn seen_from(record: &SessionRecord) -> SeenFrom {
+    match record.head.seen_from {
+        sstpulse_common::record::SeenFrom::HANDSHAKE => SeenFrom::Handshake,
+        _ => SeenFrom::Midstream,
+    }
+}
+
+fn interface<'a>(interfaces: &'a Interfaces, record: &SessionRecord) -> Option<&'a str> {
+    interfaces
+        .name(record.from_client.ifindex)
+        .or_else(|| interfaces.name(record.from_server.ifindex))
+}
+
+fn last_seen_ns(record: &SessionRecord) -> u64 {
+    let client = record.from_client.last_seen_ns;
+    client.max(record.from_server.last_seen_ns)
+}
+
+/// Who ended a session, and how.
+fn ending(record: &SessionRecord) -> Ending {
+    let (client, server) = (&record.from_client, &record.from_server);
+    let by = if client.has(DirectionRecord::FIRST_TO_CLOSE) {
+        CloseBy::Client
+    } else if server.has(DirectionRecord::FIRST_TO_CLOSE) {
+        CloseBy::Server
+    } else {
+        CloseBy::Unknown
+    };
+    let how = if record.head.state == SlotState::SUPERSEDED {
+        CloseHow::Superseded
+    } else if client.has(DirectionRecord::RESET_ENDED) || server.has(DirectionRecord::RESET_ENDED) {
+        CloseHow::Reset
+    } else if record.ended() {
+        CloseHow::Fin
+    } else {
+        CloseHow::Dead
+    };
+    Ending { by, how }
+}

@@ -1,0 +1,41 @@
+//! Network laboratory: a server, a router and a client in three network namespaces, joined by a
+//! path whose faults a test chooses while traffic runs.
+//!
+//! Directions are named by who sent the packet: `from_client` and `from_server`.
+
+mod accept;
+mod client;
+pub mod craft;
+pub mod faults;
+mod judge;
+pub mod lab;
+pub mod links;
+pub mod namespace;
+pub mod path;
+mod pattern;
+pub mod peer;
+pub mod plain;
+pub mod process;
+mod relay;
+mod release;
+pub mod root;
+pub mod segment;
+mod server;
+pub mod tcp_info;
+pub mod tls;
+pub mod wait;
+
+pub use faults::{Action, Direction, DirectionFaults, Faults, Loss, Match, Reorder, Rule};
+pub use lab::{
+    CLIENT_V4, CLIENT_V6, HOP_V4, HOP_V6, Lab, LabBuilder, ROUTER_V4, ROUTER_V6, SERVER_INTERFACE,
+    SERVER_V4, SERVER_V6,
+};
+pub use namespace::Namespace;
+pub use path::{Counts, DirectionCounts, Path};
+pub use peer::{Client, ClientOptions, Outcomes, Server};
+pub use plain::{Exchange, PlainServer};
+pub use process::Process;
+pub use root::require_root;
+pub use segment::{Flags, Seen};
+pub use tls::Tls;
+pub use wait::wait_until;
