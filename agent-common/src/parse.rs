@@ -6,7 +6,6 @@
 
 use crate::{
     Address, FlowKey, Segment, Side, TcpFlags, TcpOptions,
-    options::OptionReader,
     packet::{Bytes, View},
 };
 
@@ -83,25 +82,11 @@ pub struct Parsed {
     pub key: FlowKey,
     /// What it says; options are still to be read.
     pub segment: Segment,
-    /// Where the TCP options begin.
-    options: usize,
-    /// How many bytes of them there are.
-    options_length: u32,
-}
-
-impl Parsed {
-    /// Reads the options of a SYN into the segment. They matter in no other segment.
-    #[inline(always)]
-    pub fn read_options<B: Bytes + ?Sized>(
-        &mut self,
-        bytes: &B,
-        reader: &mut OptionReader,
-    ) -> Result<(), Skip> {
-        self.segment.options = reader
-            .read(bytes, self.options, self.options_length)
-            .ok_or(Skip::Truncated)?;
-        Ok(())
-    }
+    /// Where in the packet the TCP options begin. Those of a SYN are for the caller to
+    /// [read](crate::OptionReader); in other segments they don't matter.
+    pub options: usize,
+    /// How many bytes of options there are.
+    pub options_length: u32,
 }
 
 /// Reads a packet that `side` sent.

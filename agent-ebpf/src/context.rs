@@ -1,6 +1,6 @@
 //! The packet as the kernel hands it over.
 
-use core::marker::PhantomData;
+use core::{hint::black_box, marker::PhantomData};
 
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes},
@@ -156,18 +156,21 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Copies what there is, up to 256 bytes; `None` if the helper fails.
+    /// Copies what there is from `start` on, up to 256 bytes; `None` if there is nothing.
     #[inline(always)]
-    pub fn copy(packet: &Packet<'_>) -> Option<Self> {
+    pub fn copy(packet: &Packet<'_>, start: u32) -> Option<Self> {
         let scratch = maps::scratch()?;
-        let length = (packet.length() as usize).min(HEADERS);
+        let rest = packet.length().checked_sub(start)? as usize;
+        // Hidden from the compiler, which would compare `rest` with zero instead, and
+        // leave the verifier in doubt about the length.
+        let length = black_box(rest.min(HEADERS));
         if length == 0 {
             return None;
         }
         // SAFETY: the scratch space holds HEADERS bytes, and only this run uses it: a
         // program is not interrupted by another on the same CPU.
         let result = unsafe {
-            bpf_skb_load_bytes(packet.context.skb.skb.cast(), 0, scratch.cast(), length as u32)
+            bpf_skb_load_bytes(packet.context.skb.skb.cast(), start, scratch.cast(), length as u32)
         };
         if result != 0 {
             return None;

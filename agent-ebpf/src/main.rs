@@ -10,9 +10,10 @@
 mod config;
 mod context;
 mod maps;
+mod options;
 
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
-use sstpulse_common::{Bytes, Framing, Parsed, Side, Skip, counters::Counter, observe, parse};
+use sstpulse_common::{Framing, Parsed, Side, Skip, counters::Counter, observe, parse};
 
 use crate::{
     context::{Headers, Packet},
@@ -46,13 +47,16 @@ pub fn sstpulse_out_ip(context: TcContext) -> i32 {
 #[inline(always)]
 fn watch(context: &TcContext, framing: Framing, side: Side) -> i32 {
     let packet = Packet::new(context);
-    let parsed = match read(&packet, &packet, framing, side) {
-        Err(Skip::Truncated) => read_copy(&packet, framing, side),
+    let parsed = match parse(&packet, framing, side, packet.length(), config::watches) {
+        Err(Skip::Truncated) => parse_copy(&packet, framing, side),
         parsed => parsed,
     };
     match parsed {
         Ok(mut parsed) => {
             packet.offload(&mut parsed.segment);
+            if parsed.segment.flags.syn() {
+                parsed.segment.options = options::read(context, &parsed);
+            }
             let Parsed { key, segment, .. } = &parsed;
             observe(&mut Maps, side, key, segment, packet.now());
         }
@@ -63,28 +67,12 @@ fn watch(context: &TcContext, framing: Framing, side: Side) -> i32 {
     TC_ACT_UNSPEC
 }
 
-#[inline(always)]
-fn read<B: Bytes>(
-    packet: &Packet<'_>,
-    bytes: &B,
-    framing: Framing,
-    side: Side,
-) -> Result<Parsed, Skip> {
-    let mut parsed = parse(bytes, framing, side, packet.length(), config::watches)?;
-    if parsed.segment.flags.syn()
-        && let Some(reader) = maps::option_reader()
-    {
-        parsed.read_options(bytes, reader)?;
-    }
-    Ok(parsed)
-}
-
 /// Parses headers that are not in the linear part of the buffer, from a copy: pulling
 /// them in would change the buffer for everyone after us.
 #[inline(never)]
-fn read_copy(packet: &Packet<'_>, framing: Framing, side: Side) -> Result<Parsed, Skip> {
-    let headers = Headers::copy(packet).ok_or(Skip::Truncated)?;
-    read(packet, &headers, framing, side)
+fn parse_copy(packet: &Packet<'_>, framing: Framing, side: Side) -> Result<Parsed, Skip> {
+    let headers = Headers::copy(packet, 0).ok_or(Skip::Truncated)?;
+    parse(&headers, framing, side, packet.length(), config::watches)
 }
 
 /// Licence of the programs, as the kernel reads it.

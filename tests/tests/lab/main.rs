@@ -31,6 +31,11 @@ impl Setup {
         Self::with(Lab::new()?)
     }
 
+    /// A path that retransmits nothing by itself, however busy the machine.
+    fn without_probes() -> Result<Self> {
+        Self::with(Lab::builder().tail_loss_probes(false).build()?)
+    }
+
     fn with(lab: Lab) -> Result<Self> {
         let tls = Tls::new()?;
         let start = |address: IpAddr| Server::start(&lab.server, (address, 443).into(), &tls);
