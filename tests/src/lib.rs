@@ -4,12 +4,15 @@
 //! Directions are named by who sent the packet: `from_client` and `from_server`.
 
 mod accept;
+pub mod agent;
 mod client;
 pub mod craft;
+pub mod events;
 pub mod faults;
 mod judge;
 pub mod lab;
 pub mod links;
+pub mod memory;
 pub mod namespace;
 pub mod path;
 mod pattern;
@@ -25,6 +28,7 @@ pub mod tcp_info;
 pub mod tls;
 pub mod wait;
 
+pub use agent::Agent;
 pub use faults::{Action, Direction, DirectionFaults, Faults, Loss, Match, Reorder, Rule};
 pub use lab::{
     CLIENT_V4, CLIENT_V6, HOP_V4, HOP_V6, Lab, LabBuilder, ROUTER_V4, ROUTER_V6, SERVER_INTERFACE,

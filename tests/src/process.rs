@@ -21,6 +21,11 @@ impl Process {
         Self { child, stdout }
     }
 
+    /// The child's standard output, for the caller to read; `None` if it is not a pipe.
+    pub fn take_stdout(&mut self) -> Option<BufReader<ChildStdout>> {
+        self.stdout.take()
+    }
+
     /// Waits for the child to print a line that begins with `start`, and returns that line. The
     /// child must have been started with a piped standard output.
     pub fn wait_for_line(&mut self, start: &str) -> Result<String> {

@@ -57,7 +57,7 @@ fn delay_is_round_trip_time() -> Result<()> {
     if !require_root() {
         return Ok(());
     }
-    let setup = Setup::without_probes()?;
+    let setup = Setup::exact()?;
     setup.lab.path.update(|faults| {
         faults.from_client.delay = Duration::from_millis(30);
         faults.from_server.delay = Duration::from_millis(20);

@@ -31,9 +31,9 @@ impl Setup {
         Self::with(Lab::new()?)
     }
 
-    /// A path that retransmits nothing by itself, however busy the machine.
-    fn without_probes() -> Result<Self> {
-        Self::with(Lab::builder().tail_loss_probes(false).build()?)
+    /// With a path on which nothing is retransmitted but for its faults.
+    fn exact() -> Result<Self> {
+        Self::with(Lab::builder().exact(true).build()?)
     }
 
     fn with(lab: Lab) -> Result<Self> {

@@ -19,7 +19,7 @@ fn downloads_over_a_clean_path() -> Result<()> {
     if !require_root() {
         return Ok(());
     }
-    let setup = Setup::without_probes()?;
+    let setup = Setup::exact()?;
     for mut client in [setup.connect()?, setup.connect_v6()?] {
         client.download(4 * MEGABYTE)?;
         client.upload(MEGABYTE)?;

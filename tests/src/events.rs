@@ -1,0 +1,140 @@
+//! The agent's lines, as a reader would declare them.
+//!
+//! Declared here anew, and not taken from the agent: a change of the contract breaks
+//! these. Unknown fields are errors, so that additions are noticed too.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+macro_rules! contract {
+    ($($(#[$attribute:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {
+        $(
+            #[doc = concat!("`", stringify!($name), "` of the contract.")]
+            #[derive(Clone, Debug, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            #[expect(missing_docs, reason = "the fields are the contract's, documented by its schema")]
+            $(#[$attribute])*
+            pub struct $name { $(pub $field: $kind),* }
+        )*
+    };
+}
+
+macro_rules! lines {
+    ($($name:literal $variant:ident $getter:ident)*) => {
+        /// A line.
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(tag = "type")]
+        #[expect(missing_docs, reason = "the lines are the contract's, documented by its schema")]
+        pub enum Line {
+            $(#[serde(rename = $name)] $variant($variant)),*
+        }
+
+        impl Line {
+            /// The line's number.
+            pub fn seq(&self) -> u64 {
+                match self { $(Self::$variant(line) => line.seq),* }
+            }
+
+            $(
+                #[doc = concat!("The line, if it is a `", $name, "`.")]
+                pub fn $getter(&self) -> Option<&$variant> {
+                    match self {
+                        Self::$variant(line) => Some(line),
+                        _ => None,
+                    }
+                }
+            )*
+        }
+    };
+}
+
+lines! {
+    "agent.start" AgentStart agent_start
+    "agent.stop" AgentStop agent_stop
+    "agent.stats" AgentStats agent_stats
+    "session.start" SessionStart session_start
+    "session.health" SessionHealth session_health
+    "session.end" SessionEnd session_end
+    "attempt.failed" AttemptFailed attempt_failed
+}
+
+contract! {
+    AgentStart {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        version: String, kernel: String, pid: u32, interfaces: Vec<WatchedInterface>,
+        ports: Vec<u16>, capacity: u32, kernel_bytes: u64, interval_ms: u64, dead_after_ms: u64,
+    }
+    WatchedInterface { name: String, index: u32, hook: String }
+    AgentStop {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        reason: String, totals: Totals,
+    }
+    Totals {
+        sessions: Sessions, attempts: Attempts, lost: Lost, passed_over: PassedOver, lines: u64,
+    }
+    AgentStats {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        sessions: Sessions, attempts: Attempts, lost: Lost, passed_over: PassedOver, lines: u64,
+        missing_interfaces: Vec<String>, process: ProcessStats,
+    }
+    Sessions {
+        live: u64, capacity: u32, started: u64, started_midstream: u64, ended: u64, ended_fin: u64,
+        ended_reset: u64, ended_dead: u64, ended_superseded: u64,
+    }
+    Attempts { half_open: u64, failed: u64, unreported: u64, displaced: u64 }
+    #[derive(PartialEq, Eq, Default)]
+    Lost {
+        table_full_segments: u64, index_refused_segments: u64, half_open_refused: u64,
+        notices: u64, lines_dropped: u64, lines_failed: u64,
+    }
+    PassedOver { fragments: u64, malformed: u64, out_of_window: u64, other_interface: u64 }
+    ProcessStats { cpu_ms: u64, rss_bytes: u64 }
+    Session { id: String, start: String, duration_ms: u64, seen_from: String }
+    Endpoint { address: IpAddr, port: u16 }
+    Network { r#type: String, community_id: String }
+    SessionStart {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        session: Session, client: Endpoint, server: Endpoint, network: Network,
+        handshake: Option<Handshake>,
+    }
+    Handshake { rtt_us: Option<u32>, from_client: HandshakeSide, from_server: HandshakeSide }
+    HandshakeSide {
+        syn_retransmits: u8, mss: Option<u16>, window_scale: Option<u8>, sack_permitted: bool,
+        timestamps: bool,
+    }
+    SessionHealth {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        session: Session, client: Endpoint, server: Endpoint, network: Network, rtt_us: Rtt,
+        from_client: Deltas, from_server: Deltas,
+    }
+    Rtt { handshake: Option<u32>, min: Option<u32>, smoothed: Option<u32>, max: Option<u32> }
+    Deltas {
+        bytes: u64, segments: u64, retransmitted_bytes: u64, retransmits: u32,
+        spurious_retransmits: u32, out_of_order: u32, duplicate_acks: u32,
+        zero_window: ZeroWindow, window_probes: u32, keepalives: u32, resets: u16, fins: u16,
+    }
+    ZeroWindow { segments: u32, stalls: u32, stalled_ms: u32, longest_ms: u32 }
+    SessionEnd {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        session: Session, client: Endpoint, server: Endpoint, network: Network, end: Ending,
+        rtt_us: Rtt, from_client: Totalled, from_server: Totalled,
+    }
+    Ending { by: String, how: String }
+    Totalled {
+        bytes: u64, segments: u64, retransmitted_bytes: u64, retransmits: u32,
+        spurious_retransmits: u32, out_of_order: u32, duplicate_acks: u32,
+        zero_window: ZeroWindow, window_probes: u32, keepalives: u32, resets: u16, fins: u16,
+        syn_retransmits: u8, mss: Mss, ttl: Ttl,
+    }
+    Mss { announced: Option<u16>, largest_seen: u16 }
+    Ttl { usual: Option<u8>, last: Option<u8> }
+    AttemptFailed {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        client: Endpoint, server: Endpoint, network: Network, attempt: Attempt,
+    }
+    Attempt {
+        start: String, duration_ms: u64, syns: u16, syn_acks: u16, outcome: String,
+        client_mss: Option<u16>,
+    }
+}

@@ -1,0 +1,424 @@
+//! A conversation between a client and a server, written down packet by packet.
+//!
+//! Numbers count from each side's first byte: `c(0, 0, 100)` is the client's first 100
+//! bytes, acknowledging nothing but the handshake.
+
+use std::net::SocketAddr;
+
+use etherparse::{
+    EtherType, IpNumber, Ipv4Options, Ipv6Extensions, Ipv6RawExtHeader, Ipv6RoutingExtensions,
+    PacketBuilder, PacketBuilderStep, TcpHeader, TcpOptionElement, VlanId,
+};
+use lab::memory::{Buffer, Memory};
+use sstpulse_common::{FlowKey, Framing, Side, TcpFlags};
+
+/// The watched port.
+pub const PORT: u16 = 443;
+/// The client's initial sequence number, unless another is chosen.
+pub const ISN_CLIENT: u32 = 1_000;
+/// The server's.
+pub const ISN_SERVER: u32 = 500_000_000;
+
+/// Loopback's index, which the kernel gives packets of a test run.
+const IFINDEX: u32 = 1;
+const SYN: u8 = TcpFlags::SYN;
+const ACK: u8 = TcpFlags::ACK;
+
+/// A segment to be said.
+#[derive(Clone)]
+pub struct Said {
+    side: Side,
+    flags: u8,
+    seq: u32,
+    ack: u32,
+    payload: usize,
+    window: u16,
+    ttl: u8,
+    gso_size: u32,
+    patches: Vec<(usize, u8)>,
+    cut: Option<usize>,
+    padding: usize,
+}
+
+/// A packet as it passes.
+pub struct Packet {
+    pub side: Side,
+    pub bytes: Vec<u8>,
+    pub buffer: Buffer,
+}
+
+pub struct Conversation {
+    client_port: u16,
+    server_port: u16,
+    isn_client: u32,
+    isn_server: u32,
+    now_ns: u64,
+    ipv6: bool,
+    extensions: bool,
+    ip_options: bool,
+    vlan_tags: usize,
+    pppoe: bool,
+    framing: Framing,
+    packets: Vec<Packet>,
+}
+
+/// The client says `payload` bytes from `seq` on, and has all before `ack`.
+pub fn c(seq: u32, ack: u32, payload: usize) -> Said {
+    say(Side::Client, seq, ack, payload)
+}
+
+/// The server says so.
+pub fn s(seq: u32, ack: u32, payload: usize) -> Said {
+    say(Side::Server, seq, ack, payload)
+}
+
+fn say(side: Side, seq: u32, ack: u32, payload: usize) -> Said {
+    Said {
+        side,
+        flags: ACK,
+        seq,
+        ack,
+        payload,
+        window: 1_000,
+        ttl: 64,
+        gso_size: 0,
+        patches: Vec::new(),
+        cut: None,
+        padding: 0,
+    }
+}
+
+impl Said {
+    pub fn flags(mut self, flags: u8) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    pub fn window(mut self, window: u16) -> Self {
+        self.window = window;
+        self
+    }
+
+    pub fn ttl(mut self, ttl: u8) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// In one buffer, to be cut into segments of this size.
+    pub fn gso(mut self, size: u32) -> Self {
+        self.gso_size = size;
+        self
+    }
+
+    /// With another byte at this offset of the frame.
+    pub fn patch(mut self, at: usize, byte: u8) -> Self {
+        self.patches.push((at, byte));
+        self
+    }
+
+    /// Only its first bytes.
+    pub fn cut(mut self, length: usize) -> Self {
+        self.cut = Some(length);
+        self
+    }
+
+    /// With bytes after the IP packet.
+    pub fn padded(mut self, bytes: usize) -> Self {
+        self.padding = bytes;
+        self
+    }
+}
+
+impl Conversation {
+    pub fn new(client_port: u16) -> Self {
+        Self {
+            client_port,
+            server_port: PORT,
+            isn_client: ISN_CLIENT,
+            isn_server: ISN_SERVER,
+            now_ns: 3_600_000_000_000,
+            ipv6: false,
+            extensions: false,
+            ip_options: false,
+            vlan_tags: 0,
+            pppoe: false,
+            framing: Framing::Ethernet,
+            packets: Vec::new(),
+        }
+    }
+
+    pub fn start_at(&mut self, isn_client: u32, isn_server: u32) -> &mut Self {
+        self.isn_client = isn_client;
+        self.isn_server = isn_server;
+        self
+    }
+
+    pub fn server_port(&mut self, port: u16) -> &mut Self {
+        self.server_port = port;
+        self
+    }
+
+    pub fn ipv6(&mut self) -> &mut Self {
+        self.ipv6 = true;
+        self
+    }
+
+    pub fn extensions(&mut self) -> &mut Self {
+        self.extensions = true;
+        self
+    }
+
+    pub fn ip_options(&mut self) -> &mut Self {
+        self.ip_options = true;
+        self
+    }
+
+    pub fn vlan_tags(&mut self, tags: usize) -> &mut Self {
+        self.vlan_tags = tags;
+        self
+    }
+
+    pub fn pppoe(&mut self) -> &mut Self {
+        self.pppoe = true;
+        self
+    }
+
+    pub fn framing(&mut self, framing: Framing) -> &mut Self {
+        self.framing = framing;
+        self
+    }
+
+    pub fn framed(&self) -> Framing {
+        self.framing
+    }
+
+    pub fn packets(&self) -> &[Packet] {
+        &self.packets
+    }
+
+    pub fn key(&self) -> FlowKey {
+        let (client, server) = self.ends();
+        FlowKey::new(client, server)
+    }
+
+    pub fn wait_ms(&mut self, ms: u64) -> &mut Self {
+        self.now_ns += ms * 1_000_000;
+        self
+    }
+
+    pub fn syn(&mut self) -> &mut Self {
+        self.syn_with(self.isn_client)
+    }
+
+    pub fn syn_with(&mut self, isn: u32) -> &mut Self {
+        let options = [
+            TcpOptionElement::MaximumSegmentSize(1460),
+            TcpOptionElement::Noop,
+            TcpOptionElement::WindowScale(8),
+            TcpOptionElement::SelectiveAcknowledgementPermitted,
+        ];
+        let said = c(isn.wrapping_sub(self.isn_client).wrapping_sub(1), 0, 0);
+        self.put(&said.flags(SYN).window(64_000), &options)
+    }
+
+    pub fn syn_ack(&mut self) -> &mut Self {
+        self.syn_ack_with(self.isn_server, self.isn_client)
+    }
+
+    pub fn syn_ack_with(&mut self, isn: u32, isn_client: u32) -> &mut Self {
+        let options = [
+            TcpOptionElement::MaximumSegmentSize(1400),
+            TcpOptionElement::SelectiveAcknowledgementPermitted,
+            TcpOptionElement::Timestamp(1, 2),
+            TcpOptionElement::Noop,
+            TcpOptionElement::WindowScale(7),
+        ];
+        let said = s(
+            isn.wrapping_sub(self.isn_server).wrapping_sub(1),
+            isn_client.wrapping_sub(self.isn_client),
+            0,
+        );
+        self.put(&said.flags(SYN | ACK).window(64_000), &options)
+    }
+
+    /// A SYN-ACK without options.
+    pub fn syn_ack_bare(&mut self) -> &mut Self {
+        let said = s(u32::MAX, 0, 0).flags(SYN | ACK).window(64_000);
+        self.put(&said, &[])
+    }
+
+    /// All three steps, 20 ms from SYN-ACK to ACK.
+    pub fn handshake(&mut self) -> &mut Self {
+        self.syn()
+            .wait_ms(1)
+            .syn_ack()
+            .wait_ms(20)
+            .send(c(0, 0, 0))
+            .wait_ms(1)
+    }
+
+    pub fn send(&mut self, said: Said) -> &mut Self {
+        self.put(&said, &[])
+    }
+
+    /// The conversation through the native tracker.
+    pub fn replay(&self) -> Memory {
+        let mut memory = Memory::default();
+        for packet in &self.packets {
+            memory.take(self.framing, packet.side, PORT, &packet.bytes, packet.buffer);
+        }
+        memory
+    }
+
+    fn put(&mut self, said: &Said, options: &[TcpOptionElement]) -> &mut Self {
+        let mut bytes = self.frame(said, options);
+        for (at, byte) in &said.patches {
+            bytes[*at] = *byte;
+        }
+        bytes.truncate(said.cut.unwrap_or(bytes.len()));
+        bytes.resize(bytes.len() + said.padding, 0xee);
+        let payload = u32::try_from(said.payload).unwrap();
+        self.packets.push(Packet {
+            side: said.side,
+            bytes,
+            buffer: Buffer {
+                time_ns: self.now_ns,
+                gso_size: said.gso_size,
+                gso_segs: match said.gso_size {
+                    0 => 0,
+                    size => payload.div_ceil(size),
+                },
+                ifindex: IFINDEX,
+            },
+        });
+        self
+    }
+
+    fn ends(&self) -> (SocketAddr, SocketAddr) {
+        let (client, server) = if self.ipv6 {
+            ("2001:db8::c", "2001:db8::5")
+        } else {
+            ("192.0.2.12", "192.0.2.5")
+        };
+        (
+            SocketAddr::new(client.parse().unwrap(), self.client_port),
+            SocketAddr::new(server.parse().unwrap(), self.server_port),
+        )
+    }
+
+    fn frame(&self, said: &Said, options: &[TcpOptionElement]) -> Vec<u8> {
+        let (client, server) = self.ends();
+        let (source, destination, isn, peer_isn) = match said.side {
+            Side::Client => (client, server, self.isn_client, self.isn_server),
+            Side::Server => (server, client, self.isn_server, self.isn_client),
+        };
+        let mut tcp = TcpHeader::new(
+            source.port(),
+            destination.port(),
+            isn.wrapping_add(1).wrapping_add(said.seq),
+            said.window,
+        );
+        tcp.acknowledgment_number = peer_isn.wrapping_add(1).wrapping_add(said.ack);
+        tcp.fin = said.flags & TcpFlags::FIN != 0;
+        tcp.syn = said.flags & TcpFlags::SYN != 0;
+        tcp.rst = said.flags & TcpFlags::RST != 0;
+        tcp.ack = said.flags & TcpFlags::ACK != 0;
+        tcp.set_options(options).unwrap();
+        let packet = self
+            .network(source, destination, said.ttl)
+            .tcp_header(tcp);
+        let payload = vec![0x17; said.payload];
+        let mut bytes = Vec::new();
+        packet.write(&mut bytes, &payload).unwrap();
+        if self.pppoe {
+            encapsulate(&mut bytes);
+        }
+        bytes
+    }
+
+    fn network(
+        &self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        ttl: u8,
+    ) -> PacketBuilderStep<etherparse::IpHeaders> {
+        let headers = self.ip_headers(source, destination, ttl);
+        if self.framing == Framing::Ip {
+            return PacketBuilder::ip(headers);
+        }
+        let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let vlan = |id| VlanId::try_new(id).unwrap();
+        match self.vlan_tags {
+            0 => ethernet.ip(headers),
+            1 => ethernet.single_vlan(vlan(7)).ip(headers),
+            _ => ethernet.double_vlan(vlan(7), vlan(42)).ip(headers),
+        }
+    }
+
+    fn ip_headers(
+        &self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        ttl: u8,
+    ) -> etherparse::IpHeaders {
+        match (source.ip(), destination.ip()) {
+            (std::net::IpAddr::V4(source), std::net::IpAddr::V4(destination)) => {
+                let mut header = etherparse::Ipv4Header::new(
+                    0,
+                    ttl,
+                    IpNumber::TCP,
+                    source.octets(),
+                    destination.octets(),
+                )
+                .unwrap();
+                if self.ip_options {
+                    // Router alert (RFC 2113).
+                    header.options = Ipv4Options::from([0x94, 4, 0, 0]);
+                }
+                etherparse::IpHeaders::Ipv4(header, etherparse::Ipv4Extensions::default())
+            }
+            (std::net::IpAddr::V6(source), std::net::IpAddr::V6(destination)) => {
+                let header = etherparse::Ipv6Header {
+                    hop_limit: ttl,
+                    source: source.octets(),
+                    destination: destination.octets(),
+                    ..etherparse::Ipv6Header::default()
+                };
+                let extensions = if self.extensions {
+                    extension_headers()
+                } else {
+                    Ipv6Extensions::default()
+                };
+                etherparse::IpHeaders::Ipv6(header, extensions)
+            }
+            _ => unreachable!("both ends have the same IP version"),
+        }
+    }
+}
+
+/// Hop-by-hop options, destination options and a routing header, padding within.
+fn extension_headers() -> Ipv6Extensions {
+    let padding = |bytes: &[u8]| Ipv6RawExtHeader::new_raw(IpNumber::TCP, bytes).unwrap();
+    Ipv6Extensions {
+        hop_by_hop_options: Some(padding(&[1, 4, 0, 0, 0, 0])),
+        destination_options: Some(padding(&[1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        routing: Some(Ipv6RoutingExtensions {
+            routing: padding(&[4, 0, 0, 0, 0, 0]),
+            final_destination_options: None,
+        }),
+        ..Ipv6Extensions::default()
+    }
+}
+
+/// Puts a PPPoE session header (RFC 2516) between Ethernet and IP.
+fn encapsulate(frame: &mut Vec<u8>) {
+    const PPPOE_SESSION: u16 = 0x8864;
+    let kind = u16::from_be_bytes([frame[12], frame[13]]);
+    let protocol: u16 = if kind == EtherType::IPV6.0 { 0x0057 } else { 0x0021 };
+    let length = u16::try_from(frame.len() - 14 + 2).unwrap();
+    frame[12..14].copy_from_slice(&PPPOE_SESSION.to_be_bytes());
+    let mut header = vec![0x11, 0, 0, 1];
+    header.extend(length.to_be_bytes());
+    header.extend(protocol.to_be_bytes());
+    frame.splice(14..14, header);
+}

@@ -1,0 +1,39 @@
+//! `cargo xtask generate`: files that are written by the program.
+
+use std::fs;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::{
+    run::{cargo, command, output, root, run, target},
+    setup::setup,
+};
+
+/// Arguments of `generate`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Change nothing, and fail if a file is not what it would be
+    #[arg(long)]
+    check: bool,
+}
+
+/// The files, and what prints each.
+const GENERATED: [(&str, &str); 1] = [("docs/events.schema.json", "schema")];
+
+/// Writes the generated files, or checks them.
+pub(crate) fn generate(arguments: &Arguments) -> anyhow::Result<()> {
+    setup()?;
+    run(cargo().args(["build", "--quiet", "--package", "sstpulse"]))?;
+    let sstpulse = target("debug/sstpulse");
+    for (file, subcommand) in GENERATED {
+        let path = root().join(file);
+        let text = output(command(&sstpulse.to_string_lossy()).arg(subcommand))?;
+        if !arguments.check {
+            fs::write(&path, text).with_context(|| format!("can't write {file}"))?;
+        } else if fs::read_to_string(&path).unwrap_or_default() != text {
+            bail!("{file} is not fresh; run `cargo xtask generate`");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Every chore as `cargo xtask NAME`.
+
+mod demo;
+mod generate;
+mod lint;
+mod run;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of sstpulse
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    #[command(flatten)]
+    Chore(Name),
+}
+
+#[derive(Subcommand)]
+enum Name {
+    /// Install what the build lacks: rust-src through rustup, bpf-linker under target/
+    Setup,
+    /// Show sstpulse at work: sessions with real faults, in a lab of network namespaces
+    Demo(demo::Arguments),
+    /// Run all tests; takes root for those that need the kernel
+    Test(test::Arguments),
+    /// Check formatting and lints, of both halves
+    Lint,
+    /// Write the generated files anew
+    Generate(generate::Arguments),
+}
+
+fn main() -> ExitCode {
+    let Chore::Chore(name) = Chore::parse();
+    let result = match name {
+        Name::Setup => setup::setup(),
+        Name::Demo(arguments) => demo::demo(&arguments),
+        Name::Test(arguments) => test::test(&arguments),
+        Name::Lint => lint::lint(),
+        Name::Generate(arguments) => generate::generate(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
