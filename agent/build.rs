@@ -14,7 +14,12 @@ fn main() {
         .parent()
         .expect("the agent is a member of the workspace")
         .to_owned();
-    for input in ["agent-ebpf", "agent-common", "Cargo.lock", ".cargo/config.toml"] {
+    for input in [
+        "agent-ebpf",
+        "agent-common",
+        "Cargo.lock",
+        ".cargo/config.toml",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     let linker = root.join("target/tools/bin/bpf-linker");
@@ -42,7 +47,9 @@ fn main() {
     match status {
         Ok(status) if status.success() => {}
         Ok(status) => fail(&format!("building the kernel half ended with {status}")),
-        Err(error) => fail(&format!("can't run cargo to build the kernel half: {error}")),
+        Err(error) => fail(&format!(
+            "can't run cargo to build the kernel half: {error}"
+        )),
     }
     let object = target.join(TARGET).join("release/sstpulse");
     println!("cargo::rustc-env=SSTPULSE_OBJECT={}", object.display());

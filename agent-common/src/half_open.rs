@@ -205,7 +205,12 @@ impl HalfOpen {
         server.ttl_usual = self.server_ttl;
         server.ttl_last = self.server_ttl;
         let server_scaled = scaled || self.syns == 0;
-        announce(server, self.server_options, self.server_window, server_scaled);
+        announce(
+            server,
+            self.server_options,
+            self.server_window,
+            server_scaled,
+        );
     }
 }
 
@@ -225,7 +230,11 @@ fn announce(record: &mut DirectionRecord, options: TcpOptions, window: u16, scal
 #[expect(clippy::cast_possible_truncation, reason = "cut off at 255")]
 fn one_less(count: u16) -> u8 {
     let repetitions = count.saturating_sub(1);
-    if repetitions > 255 { 255 } else { repetitions as u8 }
+    if repetitions > 255 {
+        255
+    } else {
+        repetitions as u8
+    }
 }
 
 /// Nanoseconds as whole milliseconds; stops at 49 days.
@@ -233,7 +242,11 @@ fn one_less(count: u16) -> u8 {
 #[expect(clippy::cast_possible_truncation, reason = "cut off at u32::MAX")]
 pub(crate) fn milliseconds(ns: u64) -> u32 {
     let ms = ns / 1_000_000;
-    if ms > u64::from(u32::MAX) { u32::MAX } else { ms as u32 }
+    if ms > u64::from(u32::MAX) {
+        u32::MAX
+    } else {
+        ms as u32
+    }
 }
 
 /// Nanoseconds as whole microseconds; stops at 71 minutes.
@@ -241,7 +254,11 @@ pub(crate) fn milliseconds(ns: u64) -> u32 {
 #[expect(clippy::cast_possible_truncation, reason = "cut off at u32::MAX")]
 pub(crate) fn microseconds(ns: u64) -> u32 {
     let us = ns / 1_000;
-    if us > u64::from(u32::MAX) { u32::MAX } else { us as u32 }
+    if us > u64::from(u32::MAX) {
+        u32::MAX
+    } else {
+        us as u32
+    }
 }
 
 const _: () = assert!(size_of::<HalfOpen>() == 64);

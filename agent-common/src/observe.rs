@@ -44,13 +44,7 @@ pub trait Tables {
 
 /// Takes in a segment that `side` sent at `now` (nanoseconds, monotonic).
 #[inline(always)]
-pub fn observe<T: Tables>(
-    tables: &mut T,
-    side: Side,
-    key: &FlowKey,
-    segment: &Segment,
-    now: u64,
-) {
+pub fn observe<T: Tables>(tables: &mut T, side: Side, key: &FlowKey, segment: &Segment, now: u64) {
     if segment.flags.syn() {
         return handshake(tables, side, key, segment, now);
     }
@@ -82,13 +76,7 @@ fn notify<T: Tables>(tables: &mut T, kind: NoticeKind, slot: u32, now: u64) {
 /// A SYN from the client, or a SYN-ACK from the server. The other two shapes belong to
 /// simultaneous open, which a server on a well-known port never does.
 #[inline(never)]
-fn handshake<T: Tables>(
-    tables: &mut T,
-    side: Side,
-    key: &FlowKey,
-    segment: &Segment,
-    now: u64,
-) {
+fn handshake<T: Tables>(tables: &mut T, side: Side, key: &FlowKey, segment: &Segment, now: u64) {
     match (side, segment.flags.ack()) {
         (Side::Client, false) => syn(tables, key, segment, now),
         (Side::Server, true) => syn_ack(tables, key, segment, now),

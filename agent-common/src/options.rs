@@ -112,8 +112,7 @@ impl OptionReader {
                 self.options.mss = u16::from_be_bytes([self.byte(at + 2), self.byte(at + 3)]);
             }
             (3, 3) => {
-                self.options.window_scale =
-                    self.byte(at + 2).min(TcpOptions::MAX_WINDOW_SCALE);
+                self.options.window_scale = self.byte(at + 2).min(TcpOptions::MAX_WINDOW_SCALE);
                 self.options.present |= TcpOptions::WINDOW_SCALE;
             }
             (4, 2) => self.options.present |= TcpOptions::SACK_PERMITTED,

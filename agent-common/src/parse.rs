@@ -227,9 +227,7 @@ fn extensions<B: Bytes + ?Sized>(bytes: &B, at: usize, first: u8) -> Result<usiz
             | protocol::ROUTING
             | protocol::DESTINATION
             | protocol::FRAGMENT
-            | protocol::AUTHENTICATION => {
-                bytes.view::<4>(at).ok_or(Skip::Truncated)?
-            }
+            | protocol::AUTHENTICATION => bytes.view::<4>(at).ok_or(Skip::Truncated)?,
             _ => return Err(Skip::NotOurs),
         };
         let units = usize::from(header.byte(1));

@@ -435,8 +435,7 @@ fn finish(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment) 
     if own.flags & peer.flags & DirectionRecord::FIN_SENT == 0 {
         return Outcome::Counted;
     }
-    let acknowledged =
-        after(own.ack, peer.seq_next) >= 0 && after(peer.ack, own.seq_next) >= 0;
+    let acknowledged = after(own.ack, peer.seq_next) >= 0 && after(peer.ack, own.seq_next) >= 0;
     if acknowledged {
         end(own, peer)
     } else {

@@ -170,7 +170,12 @@ impl Headers {
         // SAFETY: the scratch space holds HEADERS bytes, and only this run uses it: a
         // program is not interrupted by another on the same CPU.
         let result = unsafe {
-            bpf_skb_load_bytes(packet.context.skb.skb.cast(), start, scratch.cast(), length as u32)
+            bpf_skb_load_bytes(
+                packet.context.skb.skb.cast(),
+                start,
+                scratch.cast(),
+                length as u32,
+            )
         };
         if result != 0 {
             return None;

@@ -131,9 +131,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn insert_half_open(&mut self, key: &FlowKey, half_open: &HalfOpen) -> bool {
-        HALF_OPEN
-            .insert(key, half_open, u64::from(BPF_ANY))
-            .is_ok()
+        HALF_OPEN.insert(key, half_open, u64::from(BPF_ANY)).is_ok()
     }
 
     #[inline(always)]

@@ -6,11 +6,7 @@
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use sstpulse_common::{Parsed, TcpOptions};
 
-use crate::{
-    context::Headers,
-    context::Packet,
-    maps,
-};
+use crate::{context::Headers, context::Packet, maps};
 
 /// Reads the options of a SYN; what can't be read is as if it were not there.
 #[inline(always)]

@@ -22,9 +22,9 @@ pub fn require_kernel() -> anyhow::Result<String> {
     let release = kernel_release()?;
     let (major, minor) = OLDEST_KERNEL;
     match version(&release) {
-        Some(version) if version < OLDEST_KERNEL => bail!(
-            "the kernel {release} is too old; sstpulse needs Linux {major}.{minor} or later"
-        ),
+        Some(version) if version < OLDEST_KERNEL => {
+            bail!("the kernel {release} is too old; sstpulse needs Linux {major}.{minor} or later")
+        }
         _ => Ok(release),
     }
 }

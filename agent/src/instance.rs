@@ -74,15 +74,19 @@ pub fn owner(interface: &str) -> anyhow::Result<Option<Owner>> {
 impl Owner {
     /// Asks the agent to end, and waits until it has.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        kill(Pid::from_raw(self.pid), Signal::SIGTERM)
-            .with_context(|| format!("can't stop the sstpulse that runs as process {}", self.pid))?;
+        kill(Pid::from_raw(self.pid), Signal::SIGTERM).with_context(|| {
+            format!("can't stop the sstpulse that runs as process {}", self.pid)
+        })?;
         // The agent never takes the connection, so it lasts until the socket is closed.
         let mut nothing = [0];
         match self.stream.read(&mut nothing) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
             Err(error) => Err(error).with_context(|| {
-                format!("can't wait for the end of the sstpulse that runs as process {}", self.pid)
+                format!(
+                    "can't wait for the end of the sstpulse that runs as process {}",
+                    self.pid
+                )
             }),
         }
     }

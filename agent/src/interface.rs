@@ -62,14 +62,20 @@ pub async fn all() -> anyhow::Result<Vec<Interface>> {
 
 /// The interface with this name; `None` if there is none.
 pub async fn find(name: &str) -> anyhow::Result<Option<Interface>> {
-    Ok(all().await?.into_iter().find(|interface| interface.name == name))
+    Ok(all()
+        .await?
+        .into_iter()
+        .find(|interface| interface.name == name))
 }
 
 fn interface(link: &LinkMessage) -> Option<Interface> {
-    let name = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    })?;
+    let name = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })?;
     let framing = match link.header.link_layer_type {
         LinkLayerType::Ether | LinkLayerType::Loopback => Framing::Ethernet,
         _ => Framing::Ip,
@@ -109,7 +115,11 @@ pub async fn filters(interface: &Interface) -> anyhow::Result<Vec<Filter>> {
                 return Err(anyhow::Error::new(error).context(context));
             }
         };
-        filters.extend(messages.iter().filter_map(|message| filter(direction, message)));
+        filters.extend(
+            messages
+                .iter()
+                .filter_map(|message| filter(direction, message)),
+        );
     }
     Ok(filters)
 }

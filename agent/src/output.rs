@@ -167,7 +167,9 @@ impl Writer {
             match message {
                 Message::Lines(lines) => {
                     self.write(&lines);
-                    self.shared.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
+                    self.shared
+                        .waiting
+                        .fetch_sub(lines.len(), Ordering::Relaxed);
                 }
                 Message::Reopen => self.reopen(),
             }
@@ -193,7 +195,9 @@ impl Writer {
             }
             Err(error) => {
                 self.torn = self.torn || rest.len() != lines.len() && !ends_line(lines, rest);
-                self.shared.failed.fetch_add(line_count(rest), Ordering::Relaxed);
+                self.shared
+                    .failed
+                    .fetch_add(line_count(rest), Ordering::Relaxed);
                 if !self.failing {
                     tracing::error!(%error, "can't write events to {}; lines are lost", self.name());
                 }

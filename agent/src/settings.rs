@@ -192,7 +192,11 @@ fn duration(
         return Ok(default);
     };
     let (least, most) = INTERVALS;
-    let most = if name == "interval" { most } else { Duration::MAX };
+    let most = if name == "interval" {
+        most
+    } else {
+        Duration::MAX
+    };
     match Duration::try_from(given) {
         Ok(duration) if duration >= least && duration <= most => Ok(duration),
         _ => bail!("{name} {given:#} is out of range; it goes from 100ms to {most:?}"),

@@ -32,6 +32,8 @@ pub struct Agent {
 struct Heard {
     lines: Mutex<Vec<String>>,
     more: Condvar,
+    /// Whether lines are also printed as they come.
+    printed: bool,
 }
 
 /// A command of the agent that has ended.
@@ -78,6 +80,19 @@ pub fn execute(namespace: &Namespace, arguments: &[&str]) -> Result<Ended> {
 impl Agent {
     /// Starts `sstpulse run` with these arguments, and waits until it watches.
     pub fn start(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        Self::start_heard(namespace, arguments, Heard::default())
+    }
+
+    /// The same, and its lines are printed on stdout as they come.
+    pub fn start_printed(namespace: &Namespace, arguments: &[&str]) -> Result<Self> {
+        let heard = Heard {
+            printed: true,
+            ..Heard::default()
+        };
+        Self::start_heard(namespace, arguments, heard)
+    }
+
+    fn start_heard(namespace: &Namespace, arguments: &[&str], heard: Heard) -> Result<Self> {
         let mut command = Command::new(binary("sstpulse")?);
         command
             .arg("run")
@@ -86,7 +101,7 @@ impl Agent {
             .stdout(Stdio::piped());
         let mut process = namespace.spawn_process(&mut command)?;
         let stdout = process.take_stdout().context("the agent has no output")?;
-        let heard = Arc::new(Heard::default());
+        let heard = Arc::new(heard);
         let listener = thread::spawn({
             let heard = Arc::clone(&heard);
             move || heard.listen(stdout)
@@ -206,6 +221,9 @@ impl Heard {
     fn listen(&self, mut stdout: impl BufRead) {
         let mut line = String::new();
         while matches!(stdout.read_line(&mut line), Ok(length) if length > 0) {
+            if self.printed {
+                print!("{line}");
+            }
             self.lines().push(line.trim_end().to_owned());
             self.more.notify_all();
             line.clear();

@@ -1,6 +1,6 @@
 //! What the path does to packets.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 /// Who sent the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +24,8 @@ pub struct Faults {
 /// duplicated, delayed and held.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DirectionFaults {
+    /// The client they are for, by its address; all packets otherwise.
+    pub client: Option<IpAddr>,
     /// Drops every packet.
     pub cut: bool,
     /// Largest IP packet that passes, in bytes.

@@ -95,6 +95,12 @@ impl Judge {
 
     /// Decides about a packet of `length` bytes.
     pub(crate) fn judge(&mut self, length: usize, seen: Option<&Seen>) -> Verdict {
+        if !self.concerns(seen) {
+            return Verdict::Pass {
+                copies: 1,
+                hold: Duration::ZERO,
+            };
+        }
         if self.faults.cut {
             return Verdict::Drop;
         }
@@ -122,6 +128,13 @@ impl Judge {
             hold += longer;
         }
         Verdict::Pass { copies, hold }
+    }
+
+    /// Whether the faults are meant for this packet's client.
+    fn concerns(&self, seen: Option<&Seen>) -> bool {
+        self.faults.client.is_none_or(|client| {
+            seen.is_some_and(|seen| [seen.source.ip(), seen.destination.ip()].contains(&client))
+        })
     }
 
     /// Copies and hold that rules give the packet; nothing if one drops it.

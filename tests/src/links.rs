@@ -154,6 +154,8 @@ fn is_local(route: &RouteMessage) -> bool {
 pub enum Via<'a> {
     /// Straight out of the interface of that name.
     Interface(&'a str),
+    /// Nowhere: what is sent there is dropped without a word.
+    Nowhere,
     /// A router on a network that an interface is part of.
     Gateway(IpAddr),
 }
@@ -176,6 +178,7 @@ fn route(destination: IpAddr, prefix: u8, via: Via<'_>) -> Result<RouteMessage> 
         .destination_prefix(destination, prefix)
         .with_context(|| format!("{destination}/{prefix} is no prefix"))?;
     Ok(match via {
+        Via::Nowhere => route.kind(RouteType::BlackHole),
         Via::Interface(name) => route.output_interface(index(name)?),
         Via::Gateway(gateway) => route
             .gateway(gateway)

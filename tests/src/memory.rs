@@ -34,14 +34,7 @@ pub struct Buffer {
 
 impl Memory {
     /// Takes in a packet that `side` sent, as the programs do.
-    pub fn take(
-        &mut self,
-        framing: Framing,
-        side: Side,
-        port: u16,
-        packet: &[u8],
-        buffer: Buffer,
-    ) {
+    pub fn take(&mut self, framing: Framing, side: Side, port: u16, packet: &[u8], buffer: Buffer) {
         match read(framing, side, port, packet) {
             Ok((key, mut segment)) => {
                 segment.ifindex = buffer.ifindex;
@@ -59,7 +52,9 @@ impl Memory {
 
     /// The session of a flow.
     pub fn session(&self, key: &FlowKey) -> Option<&SessionRecord> {
-        self.index.get(key).map(|slot| &self.records[*slot as usize])
+        self.index
+            .get(key)
+            .map(|slot| &self.records[*slot as usize])
     }
 
     /// The attempt of a flow.

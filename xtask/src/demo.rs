@@ -21,7 +21,13 @@ pub(crate) struct Arguments {
 /// Builds everything, and runs the demo.
 pub(crate) fn demo(arguments: &Arguments) -> anyhow::Result<()> {
     setup()?;
-    run(cargo().args(["build", "--package", "sstpulse", "--package", "sstpulse-tests"]))?;
+    run(cargo().args([
+        "build",
+        "--package",
+        "sstpulse",
+        "--package",
+        "sstpulse-tests",
+    ]))?;
     let mut demo = command(&target("debug/demo").to_string_lossy());
     demo.arg("--seconds").arg(arguments.seconds.to_string());
     if arguments.keep {

@@ -13,7 +13,14 @@ pub(crate) fn lint() -> anyhow::Result<()> {
         .args(["clippy", "--quiet", "--all-targets", "--locked"])
         .args(["--", "--deny", "warnings"]))?;
     run(cargo()
-        .args(["clippy", "--quiet", "--release", "--locked", "--package", "sstpulse-ebpf"])
+        .args([
+            "clippy",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "sstpulse-ebpf",
+        ])
         .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
         .args(["--", "--deny", "warnings"])
         .env("RUSTC_BOOTSTRAP", "1"))

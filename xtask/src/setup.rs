@@ -35,12 +35,23 @@ fn bpf_linker() -> anyhow::Result<()> {
     }
     eprintln!("xtask: installing bpf-linker {BPF_LINKER} under target/tools; takes 2 to 3 minutes");
     run(cargo()
-        .args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked", "--force"])
+        .args([
+            "install",
+            "bpf-linker",
+            "--version",
+            BPF_LINKER,
+            "--locked",
+            "--force",
+        ])
         .arg("--root")
         .arg(tools)
         // Its own artifacts go with the others, so that a second try goes on.
         .arg("--target-dir")
         .arg(target("tools/build")))?;
-    anyhow::ensure!(linker.exists(), "{} is not there after all", linker.display());
+    anyhow::ensure!(
+        linker.exists(),
+        "{} is not there after all",
+        linker.display()
+    );
     Ok(())
 }

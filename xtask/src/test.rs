@@ -119,7 +119,10 @@ fn other_programs() -> anyhow::Result<()> {
         return Ok(());
     }
     if !exists("apt-get") {
-        eprintln!("xtask: install these for all tests to run: {}", missing.join(", "));
+        eprintln!(
+            "xtask: install these for all tests to run: {}",
+            missing.join(", ")
+        );
         return Ok(());
     }
     eprintln!("xtask: installing {} with apt-get", missing.join(", "));
@@ -132,7 +135,6 @@ fn other_programs() -> anyhow::Result<()> {
 }
 
 fn exists(program: &str) -> bool {
-    env::var_os("PATH").is_some_and(|path| {
-        env::split_paths(&path).any(|folder| folder.join(program).exists())
-    })
+    env::var_os("PATH")
+        .is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).exists()))
 }

@@ -75,7 +75,9 @@ pub(super) async fn check(arguments: CheckArgs) -> Result<(), Failure> {
         .filter(|finding| finding.grade == Grade::Failure)
         .count();
     if failures > 0 {
-        let error = anyhow!("this host is not fit: {failures} of the findings above would keep `run` from working");
+        let error = anyhow!(
+            "this host is not fit: {failures} of the findings above would keep `run` from working"
+        );
         return Err(Failure::host(error));
     }
     Ok(())
@@ -139,7 +141,10 @@ async fn watched_interface(name: &str) -> Result<Finding, Failure> {
         let detail = format!("{name} is watched already, by process {}", owner.pid);
         return Ok(Finding::new("interface", Grade::Failure, detail));
     }
-    let detail = format!("{name}, index {}, {:?} framing", interface.index, interface.framing);
+    let detail = format!(
+        "{name}, index {}, {:?} framing",
+        interface.index, interface.framing
+    );
     Ok(Finding::new("interface", Grade::Ok, detail))
 }
 
@@ -153,7 +158,11 @@ fn listener(port: u16) -> Finding {
         ),
         Ok(names) => {
             let names: Vec<String> = names.into_iter().collect();
-            Finding::new("listener", Grade::Ok, format!("port {port}: {}", names.join(", ")))
+            Finding::new(
+                "listener",
+                Grade::Ok,
+                format!("port {port}: {}", names.join(", ")),
+            )
         }
         Err(error) => Finding::new("listener", Grade::Warning, format!("{error:#}")),
     }
@@ -173,12 +182,18 @@ fn listening_processes(port: u16) -> anyhow::Result<BTreeSet<String>> {
     }
     let holds = |descriptor: &FDTarget| matches!(descriptor, FDTarget::Socket(inode) if inodes.contains(inode));
     let mut names = BTreeSet::new();
-    for process in all_processes().context("can't list the processes")?.flatten() {
+    for process in all_processes()
+        .context("can't list the processes")?
+        .flatten()
+    {
         // Processes of others, or just gone.
         let Ok(descriptors) = process.fd() else {
             continue;
         };
-        if descriptors.flatten().any(|descriptor| holds(&descriptor.target)) {
+        if descriptors
+            .flatten()
+            .any(|descriptor| holds(&descriptor.target))
+        {
             let name = process.stat().map_or_else(|_| "?".into(), |stat| stat.comm);
             names.insert(format!("{name} (process {})", process.pid));
         }

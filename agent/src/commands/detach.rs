@@ -5,8 +5,7 @@ use anyhow::anyhow;
 use crate::{
     cli::DetachArgs,
     failure::Failure,
-    host,
-    instance,
+    host, instance,
     interface::{self, Interface},
     kernel::detach_leftovers,
 };

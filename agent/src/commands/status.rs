@@ -45,7 +45,11 @@ pub(super) async fn status(arguments: &StatusArgs) -> Result<(), Failure> {
     for interface in interface::all().await? {
         let agent_pid = instance::owner(&interface.name)?.map(|owner| owner.pid);
         let found = attached(&interface).await?;
-        rows.extend(found.into_iter().map(|program| Row::new(program, agent_pid)));
+        rows.extend(
+            found
+                .into_iter()
+                .map(|program| Row::new(program, agent_pid)),
+        );
     }
     if arguments.json {
         return print(format!("{}\n", serde_json::to_string_pretty(&rows)?).as_bytes());

@@ -10,12 +10,12 @@ pub use agent::{
     AgentStart, AgentStats, AgentStop, AttemptStats, LostStats, PassedOverStats, ProcessStats,
     SessionStats, StopReason, Totals, WatchedInterface,
 };
+pub(crate) use session::known;
 pub use session::{
-    Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals,
-    Endpoint, Ending, Handshake, HandshakeSide, Mss, Network, NetworkType, Rtt, SeenFrom, Session,
+    Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals, Ending,
+    Endpoint, Handshake, HandshakeSide, Mss, Network, NetworkType, Rtt, SeenFrom, Session,
     SessionEnd, SessionHealth, SessionStart, Ttl, ZeroWindow,
 };
-pub(crate) use session::known;
 
 use std::borrow::Cow;
 

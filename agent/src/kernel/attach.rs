@@ -215,7 +215,11 @@ async fn remove_clsact_if_empty(interface: &Interface) -> Result<(), KernelError
             error.as_ref(),
         )
     };
-    if interface::filters(interface).await.map_err(fail)?.is_empty() {
+    if interface::filters(interface)
+        .await
+        .map_err(fail)?
+        .is_empty()
+    {
         interface::remove_clsact(interface).await.map_err(fail)?;
     }
     Ok(())
@@ -255,7 +259,9 @@ pub async fn attached(interface: &Interface) -> anyhow::Result<Vec<Attached>> {
         .filter(is_ours)
         .collect();
     for filter in interface::filters(interface).await? {
-        let of_filter = ours.iter().find(|program| filter.program_id == Some(program.id()));
+        let of_filter = ours
+            .iter()
+            .find(|program| filter.program_id == Some(program.id()));
         if let Some(program) = of_filter {
             found.push(describe(interface, Hook::Clsact, filter.direction, program));
         }
@@ -317,7 +323,10 @@ pub fn has_tcx() -> bool {
 /// Takes off what an agent that was killed left on an interface. Returns what was there.
 pub async fn detach_leftovers(interface: &Interface) -> anyhow::Result<Vec<&'static str>> {
     let ours = |filter: &Filter| {
-        filter.is_bpf && [OUR_QDISC, THEIR_QDISC].map(u32::from).contains(&filter.handle)
+        filter.is_bpf
+            && [OUR_QDISC, THEIR_QDISC]
+                .map(u32::from)
+                .contains(&filter.handle)
     };
     let filters = interface::filters(interface).await?;
     let made_qdisc = filters

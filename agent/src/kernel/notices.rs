@@ -18,7 +18,10 @@ impl Notices {
     pub(super) fn new(ring: RingBuf<MapData>) -> Result<Self, KernelError> {
         tracing::debug!(fd = ring.as_raw_fd(), "listening to the ring buffer");
         // SAFETY: the ring owns its descriptor, keeps it while it lives, and has no other.
-        #[expect(unsafe_code, reason = "the ring has no safe way to lend its descriptor")]
+        #[expect(
+            unsafe_code,
+            reason = "the ring has no safe way to lend its descriptor"
+        )]
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
         ring.map(|ring| Self { ring })
             .map_err(|error| KernelError::new("can't listen to the ring buffer", &error))

@@ -7,9 +7,7 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray, RingBuf, Stack},
     programs::{ProgramInfo, SchedClassifier},
 };
-use sstpulse_common::{
-    Counters, FlowKey, Framing, HalfOpen, Side, counters::Counter,
-};
+use sstpulse_common::{Counters, FlowKey, Framing, HalfOpen, Side, counters::Counter};
 use thiserror::Error;
 
 use super::{
@@ -176,7 +174,10 @@ impl Kernel {
             .load(OBJECT)
             .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))?;
 
-        for name in Hooks::ALL.iter().flat_map(|hooks| [hooks.ingress, hooks.egress]) {
+        for name in Hooks::ALL
+            .iter()
+            .flat_map(|hooks| [hooks.ingress, hooks.egress])
+        {
             classifier(&mut ebpf, name)?
                 .load()
                 .map_err(|error| KernelError::new(format!("can't load program {name}"), &error))?;

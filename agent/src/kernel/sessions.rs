@@ -169,7 +169,8 @@ impl Slots {
 
     /// Lets the flow lead to the slot no more, if it still does.
     pub fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), KernelError> {
-        let fail = |error: MapError| KernelError::new("can't take a session from the index", &error);
+        let fail =
+            |error: MapError| KernelError::new("can't take a session from the index", &error);
         match self.index.get(&Abi(*key), 0) {
             Ok(found) if found == slot => self.index.remove(&Abi(*key)).map_err(fail),
             Ok(_) | Err(MapError::KeyNotFound) => Ok(()),

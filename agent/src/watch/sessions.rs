@@ -12,7 +12,7 @@ use sstpulse_common::{DirectionRecord, Notice, NoticeKind, SessionRecord, record
 use super::{interfaces::Interfaces, lines::Lines};
 use crate::{
     event::{
-        CloseBy, CloseHow, Counters, DirectionTotals, Endpoint, Ending, Event, Handshake, Network,
+        CloseBy, CloseHow, Counters, DirectionTotals, Ending, Endpoint, Event, Handshake, Network,
         SeenFrom, Session, SessionEnd, SessionHealth, SessionStart, SessionStats,
     },
     kernel::{Kernel, KernelError},

@@ -13,11 +13,11 @@ use lab::memory::{Buffer, Memory};
 use sstpulse_common::{FlowKey, Framing, Side, TcpFlags};
 
 /// The watched port.
-pub const PORT: u16 = 443;
+pub(crate) const PORT: u16 = 443;
 /// The client's initial sequence number, unless another is chosen.
-pub const ISN_CLIENT: u32 = 1_000;
+pub(crate) const ISN_CLIENT: u32 = 1_000;
 /// The server's.
-pub const ISN_SERVER: u32 = 500_000_000;
+pub(crate) const ISN_SERVER: u32 = 500_000_000;
 
 /// Loopback's index, which the kernel gives packets of a test run.
 const IFINDEX: u32 = 1;
@@ -26,7 +26,7 @@ const ACK: u8 = TcpFlags::ACK;
 
 /// A segment to be said.
 #[derive(Clone)]
-pub struct Said {
+pub(crate) struct Said {
     side: Side,
     flags: u8,
     seq: u32,
@@ -41,13 +41,13 @@ pub struct Said {
 }
 
 /// A packet as it passes.
-pub struct Packet {
-    pub side: Side,
-    pub bytes: Vec<u8>,
-    pub buffer: Buffer,
+pub(crate) struct Packet {
+    pub(crate) side: Side,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) buffer: Buffer,
 }
 
-pub struct Conversation {
+pub(crate) struct Conversation {
     client_port: u16,
     server_port: u16,
     isn_client: u32,
@@ -63,12 +63,12 @@ pub struct Conversation {
 }
 
 /// The client says `payload` bytes from `seq` on, and has all before `ack`.
-pub fn c(seq: u32, ack: u32, payload: usize) -> Said {
+pub(crate) fn c(seq: u32, ack: u32, payload: usize) -> Said {
     say(Side::Client, seq, ack, payload)
 }
 
 /// The server says so.
-pub fn s(seq: u32, ack: u32, payload: usize) -> Said {
+pub(crate) fn s(seq: u32, ack: u32, payload: usize) -> Said {
     say(Side::Server, seq, ack, payload)
 }
 
@@ -89,48 +89,48 @@ fn say(side: Side, seq: u32, ack: u32, payload: usize) -> Said {
 }
 
 impl Said {
-    pub fn flags(mut self, flags: u8) -> Self {
+    pub(crate) fn flags(mut self, flags: u8) -> Self {
         self.flags = flags;
         self
     }
 
-    pub fn window(mut self, window: u16) -> Self {
+    pub(crate) fn window(mut self, window: u16) -> Self {
         self.window = window;
         self
     }
 
-    pub fn ttl(mut self, ttl: u8) -> Self {
+    pub(crate) fn ttl(mut self, ttl: u8) -> Self {
         self.ttl = ttl;
         self
     }
 
     /// In one buffer, to be cut into segments of this size.
-    pub fn gso(mut self, size: u32) -> Self {
+    pub(crate) fn gso(mut self, size: u32) -> Self {
         self.gso_size = size;
         self
     }
 
     /// With another byte at this offset of the frame.
-    pub fn patch(mut self, at: usize, byte: u8) -> Self {
+    pub(crate) fn patch(mut self, at: usize, byte: u8) -> Self {
         self.patches.push((at, byte));
         self
     }
 
     /// Only its first bytes.
-    pub fn cut(mut self, length: usize) -> Self {
+    pub(crate) fn cut(mut self, length: usize) -> Self {
         self.cut = Some(length);
         self
     }
 
     /// With bytes after the IP packet.
-    pub fn padded(mut self, bytes: usize) -> Self {
+    pub(crate) fn padded(mut self, bytes: usize) -> Self {
         self.padding = bytes;
         self
     }
 }
 
 impl Conversation {
-    pub fn new(client_port: u16) -> Self {
+    pub(crate) fn new(client_port: u16) -> Self {
         Self {
             client_port,
             server_port: PORT,
@@ -147,70 +147,70 @@ impl Conversation {
         }
     }
 
-    pub fn start_at(&mut self, isn_client: u32, isn_server: u32) -> &mut Self {
+    pub(crate) fn start_at(&mut self, isn_client: u32, isn_server: u32) -> &mut Self {
         self.isn_client = isn_client;
         self.isn_server = isn_server;
         self
     }
 
-    pub fn server_port(&mut self, port: u16) -> &mut Self {
+    pub(crate) fn server_port(&mut self, port: u16) -> &mut Self {
         self.server_port = port;
         self
     }
 
-    pub fn ipv6(&mut self) -> &mut Self {
+    pub(crate) fn ipv6(&mut self) -> &mut Self {
         self.ipv6 = true;
         self
     }
 
-    pub fn extensions(&mut self) -> &mut Self {
+    pub(crate) fn extensions(&mut self) -> &mut Self {
         self.extensions = true;
         self
     }
 
-    pub fn ip_options(&mut self) -> &mut Self {
+    pub(crate) fn ip_options(&mut self) -> &mut Self {
         self.ip_options = true;
         self
     }
 
-    pub fn vlan_tags(&mut self, tags: usize) -> &mut Self {
+    pub(crate) fn vlan_tags(&mut self, tags: usize) -> &mut Self {
         self.vlan_tags = tags;
         self
     }
 
-    pub fn pppoe(&mut self) -> &mut Self {
+    pub(crate) fn pppoe(&mut self) -> &mut Self {
         self.pppoe = true;
         self
     }
 
-    pub fn framing(&mut self, framing: Framing) -> &mut Self {
+    pub(crate) fn framing(&mut self, framing: Framing) -> &mut Self {
         self.framing = framing;
         self
     }
 
-    pub fn framed(&self) -> Framing {
+    pub(crate) fn framed(&self) -> Framing {
         self.framing
     }
 
-    pub fn packets(&self) -> &[Packet] {
+    pub(crate) fn packets(&self) -> &[Packet] {
         &self.packets
     }
 
-    pub fn key(&self) -> FlowKey {
+    pub(crate) fn key(&self) -> FlowKey {
         let (client, server) = self.ends();
         FlowKey::new(client, server)
     }
 
-    pub fn wait_ms(&mut self, ms: u64) -> &mut Self {
+    pub(crate) fn wait_ms(&mut self, ms: u64) -> &mut Self {
         self.now_ns += ms * 1_000_000;
         self
     }
 
-    pub fn syn(&mut self) -> &mut Self {
+    pub(crate) fn syn(&mut self) -> &mut Self {
         self.syn_with(self.isn_client)
     }
 
-    pub fn syn_with(&mut self, isn: u32) -> &mut Self {
+    pub(crate) fn syn_with(&mut self, isn: u32) -> &mut Self {
         let options = [
             TcpOptionElement::MaximumSegmentSize(1460),
             TcpOptionElement::Noop,
@@ -221,11 +221,11 @@ impl Conversation {
         self.put(&said.flags(SYN).window(64_000), &options)
     }
 
-    pub fn syn_ack(&mut self) -> &mut Self {
+    pub(crate) fn syn_ack(&mut self) -> &mut Self {
         self.syn_ack_with(self.isn_server, self.isn_client)
     }
 
-    pub fn syn_ack_with(&mut self, isn: u32, isn_client: u32) -> &mut Self {
+    pub(crate) fn syn_ack_with(&mut self, isn: u32, isn_client: u32) -> &mut Self {
         let options = [
             TcpOptionElement::MaximumSegmentSize(1400),
             TcpOptionElement::SelectiveAcknowledgementPermitted,
@@ -242,13 +242,13 @@ impl Conversation {
     }
 
     /// A SYN-ACK without options.
-    pub fn syn_ack_bare(&mut self) -> &mut Self {
+    pub(crate) fn syn_ack_bare(&mut self) -> &mut Self {
         let said = s(u32::MAX, 0, 0).flags(SYN | ACK).window(64_000);
         self.put(&said, &[])
     }
 
     /// All three steps, 20 ms from SYN-ACK to ACK.
-    pub fn handshake(&mut self) -> &mut Self {
+    pub(crate) fn handshake(&mut self) -> &mut Self {
         self.syn()
             .wait_ms(1)
             .syn_ack()
@@ -257,15 +257,21 @@ impl Conversation {
             .wait_ms(1)
     }
 
-    pub fn send(&mut self, said: Said) -> &mut Self {
+    pub(crate) fn send(&mut self, said: Said) -> &mut Self {
         self.put(&said, &[])
     }
 
     /// The conversation through the native tracker.
-    pub fn replay(&self) -> Memory {
+    pub(crate) fn replay(&self) -> Memory {
         let mut memory = Memory::default();
         for packet in &self.packets {
-            memory.take(self.framing, packet.side, PORT, &packet.bytes, packet.buffer);
+            memory.take(
+                self.framing,
+                packet.side,
+                PORT,
+                &packet.bytes,
+                packet.buffer,
+            );
         }
         memory
     }
@@ -324,9 +330,7 @@ impl Conversation {
         tcp.rst = said.flags & TcpFlags::RST != 0;
         tcp.ack = said.flags & TcpFlags::ACK != 0;
         tcp.set_options(options).unwrap();
-        let packet = self
-            .network(source, destination, said.ttl)
-            .tcp_header(tcp);
+        let packet = self.network(source, destination, said.ttl).tcp_header(tcp);
         let payload = vec![0x17; said.payload];
         let mut bytes = Vec::new();
         packet.write(&mut bytes, &payload).unwrap();
@@ -414,7 +418,11 @@ fn extension_headers() -> Ipv6Extensions {
 fn encapsulate(frame: &mut Vec<u8>) {
     const PPPOE_SESSION: u16 = 0x8864;
     let kind = u16::from_be_bytes([frame[12], frame[13]]);
-    let protocol: u16 = if kind == EtherType::IPV6.0 { 0x0057 } else { 0x0021 };
+    let protocol: u16 = if kind == EtherType::IPV6.0 {
+        0x0057
+    } else {
+        0x0021
+    };
     let length = u16::try_from(frame.len() - 14 + 2).unwrap();
     frame[12..14].copy_from_slice(&PPPOE_SESSION.to_be_bytes());
     let mut header = vec![0x11, 0, 0, 1];
