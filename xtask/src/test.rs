@@ -109,12 +109,16 @@ impl Counts {
     }
 }
 
-/// Programs of others that sstpulse is tested with, from Debian.
-const PROGRAMS: [&str; 1] = ["openssl"];
+/// Programs of others that sstpulse is tested with, and their packages in Debian.
+const PROGRAMS: [(&str, &str); 2] = [("openssl", "openssl"), ("tc", "iproute2")];
 
 /// Installs them if they are missing, where there is a Debian to do so.
 fn other_programs() -> anyhow::Result<()> {
-    let missing: Vec<&str> = PROGRAMS.into_iter().filter(|name| !exists(name)).collect();
+    let missing: Vec<&str> = PROGRAMS
+        .into_iter()
+        .filter(|(program, _)| !exists(program))
+        .map(|(_, package)| package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,164 @@
+//! Everything down again, whatever happened; and nothing of anybody else.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{Agent, Lab, SERVER_INTERFACE, agent::execute, require_root};
+
+use crate::{WATCH, server_v4};
+
+/// What `tc`, which is not ours, says about the interface.
+fn tc(lab: &Lab, arguments: &[&str]) -> Result<String> {
+    let output = lab
+        .server
+        .run(|| Command::new("tc").args(arguments).output())
+        .context("can't run tc; install iproute2")?;
+    ensure!(
+        output.status.success(),
+        "tc {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn filters(lab: &Lab) -> Result<String> {
+    let mut all = String::new();
+    for direction in ["ingress", "egress"] {
+        all += &tc(lab, &["filter", "show", "dev", SERVER_INTERFACE, direction])?;
+    }
+    Ok(all)
+}
+
+fn has_clsact(lab: &Lab) -> Result<bool> {
+    Ok(tc(lab, &["qdisc", "show", "dev", SERVER_INTERFACE])?.contains("clsact"))
+}
+
+fn with_hook(hook: &str) -> Vec<&str> {
+    [&WATCH[..], &["--hook", hook]].concat()
+}
+
+#[test]
+fn nothing_remains_of_an_agent_that_ends() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    for hook in ["tcx", "clsact"] {
+        let lab = Lab::new()?;
+        let agent = Agent::start(&lab.server, &with_hook(hook))?;
+        let status = execute(&lab.server, &["status"])?.stdout;
+        assert_eq!(status.matches(hook).count(), 2, "{status}");
+        agent.stop()?;
+        assert_nothing_of_ours(&lab)?;
+        assert!(!has_clsact(&lab)?, "we made the qdisc, we remove it");
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_remains_of_an_agent_that_was_killed_once_detached() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    for hook in ["tcx", "clsact"] {
+        let lab = Lab::new()?;
+        Agent::start(&lab.server, &with_hook(hook))?.kill()?;
+        if hook == "clsact" {
+            assert!(
+                filters(&lab)?.contains("sstpulse_in"),
+                "a filter outlives its maker"
+            );
+        }
+        let detached = execute(&lab.server, &["detach"])?;
+        assert!(detached.status.success(), "{}", detached.stderr);
+        assert_nothing_of_ours(&lab)?;
+        assert!(!has_clsact(&lab)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_next_agent_removes_what_a_killed_one_left() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    Agent::start(&lab.server, &with_hook("clsact"))?.kill()?;
+    let agent = Agent::start(&lab.server, &with_hook("clsact"))?;
+    assert_eq!(filters(&lab)?.matches("sstpulse_in").count(), 1);
+    agent.stop()?;
+    assert_nothing_of_ours(&lab)?;
+    assert!(!has_clsact(&lab)?);
+    Ok(())
+}
+
+#[test]
+fn what_others_attached_stays_untouched() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    for hook in ["tcx", "clsact"] {
+        let lab = Lab::new()?;
+        tc(&lab, &["qdisc", "add", "dev", SERVER_INTERFACE, "clsact"])?;
+        for direction in ["ingress", "egress"] {
+            // A classic BPF program that matches nothing.
+            let program = ["bpf", "bytecode", "1,6 0 0 0,", "flowid", "1:1"];
+            let place = ["filter", "add", "dev", SERVER_INTERFACE, direction];
+            tc(&lab, &[&place[..], &program].concat())?;
+        }
+        let before = filters(&lab)?;
+        Agent::start(&lab.server, &with_hook(hook))?.kill()?;
+        execute(&lab.server, &["detach"])?;
+        assert_eq!(filters(&lab)?, before, "with {hook}");
+        Agent::start(&lab.server, &with_hook(hook))?.stop()?;
+        assert_eq!(filters(&lab)?, before, "with {hook}");
+        assert!(has_clsact(&lab)?, "it was there before us");
+    }
+    Ok(())
+}
+
+#[test]
+fn detach_stops_a_running_agent() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let agent = Agent::start(&lab.server, &WATCH)?;
+    let detached = execute(&lab.server, &["detach", "-i", SERVER_INTERFACE])?;
+    assert!(detached.status.success(), "{}", detached.stderr);
+    assert!(
+        detached.stderr.contains(&agent.pid().to_string()),
+        "{}",
+        detached.stderr
+    );
+    assert!(agent.wait()?.success());
+    assert_nothing_of_ours(&lab)
+}
+
+#[test]
+fn traffic_passes_as_before_with_either_hook() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let exchange = lab::Exchange {
+        from_client: 100_000,
+        from_server: 2_000_000,
+    };
+    for hook in ["tcx", "clsact"] {
+        let lab = Lab::new()?;
+        let agent = Agent::start(&lab.server, &with_hook(hook))?;
+        let server = lab::PlainServer::start(&lab.server, server_v4(), exchange)?;
+        lab::plain::exchange_many(&lab.client, server.address(), exchange, 20, 4)?;
+        agent.wait_for_count(std::time::Duration::from_secs(20), "ends", 20, |line| {
+            line.session_end().is_some()
+        })?;
+        agent.stop()?;
+    }
+    Ok(())
+}
+
+fn assert_nothing_of_ours(lab: &Lab) -> Result<()> {
+    let status = execute(&lab.server, &["status"])?;
+    assert_eq!(status.stdout, "nothing of sstpulse is attached\n");
+    assert!(!filters(lab)?.contains("sstpulse"));
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! Wrong usage: one clear sentence, the right exit code, nothing left behind.
+
+use std::{
+    fs::Permissions,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    process::{Command, Stdio},
+};
+
+use anyhow::Result;
+use lab::{
+    Agent, Lab,
+    agent::{binary, execute},
+    require_root,
+};
+use tempfile::TempDir;
+
+use crate::WATCH;
+
+const USAGE: i32 = 2;
+const HOST: i32 = 3;
+
+#[test]
+fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let folder = TempDir::new()?;
+    let config = folder.path().join("wrong.toml");
+    std::fs::write(&config, "interfaces = [\"eth0\"]\n")?;
+    let config = config.to_string_lossy().into_owned();
+    let folder = folder.path().to_string_lossy().into_owned();
+    let cases: [(&[&str], i32, &str); 13] = [
+        (&["-i", "nosuch0"], HOST, "no interface nosuch0"),
+        (&["-i", "eth0", "-p", "0"], USAGE, "0 is not in 1..=65535"),
+        (&["-i", "eth0", "-p", "443,https"], USAGE, "https"),
+        (&["-i", "eth0", "-p", "70000"], USAGE, "70000"),
+        (&["-i", "eth0", "-i", "eth0"], USAGE, "eth0 is named twice"),
+        (&["-i", "eth0,eth0"], USAGE, "eth0 is named twice"),
+        (&["-i", "eth0", "--frobnicate"], USAGE, "--frobnicate"),
+        (&[], USAGE, "no interface is named"),
+        (
+            &["-i", "eth0", "-o", &folder],
+            USAGE,
+            "can't open the output file",
+        ),
+        (
+            &["-i", "eth0", "-o", "/nonexistent/x"],
+            USAGE,
+            "can't open the output file",
+        ),
+        (&["-i", "eth0", "--interval", "0s"], USAGE, "interval"),
+        (
+            &["-i", "eth0", "--max-sessions", "0"],
+            USAGE,
+            "--max-sessions",
+        ),
+        (&["-i", "eth0", "-c", &config], USAGE, "interfaces"),
+    ];
+    for (arguments, code, says) in cases {
+        let ended = execute(&lab.server, &[&["run"], arguments].concat())?;
+        println!("{arguments:?}: {}", ended.stderr.trim_end());
+        assert_eq!(
+            ended.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            ended.stderr
+        );
+        assert!(
+            ended.stderr.contains(says),
+            "{arguments:?}: {}",
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+        assert_eq!(ended.stdout, "", "{arguments:?}");
+    }
+    assert_nothing_attached(&lab)
+}
+
+#[test]
+fn without_privileges_it_says_what_it_needs() -> Result<()> {
+    const NOBODY: u32 = 65_534;
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    // A copy that others may run, wherever this one was built.
+    let folder = TempDir::new()?;
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+    let copy = folder.path().join("sstpulse");
+    std::fs::copy(binary("sstpulse")?, &copy)?;
+    for arguments in [["run", "-i", "eth0"], ["check", "-i", "eth0"]] {
+        let mut command = Command::new(&copy);
+        command
+            .args(arguments)
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .stdin(Stdio::null());
+        let output = lab.server.run(|| command.output())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        println!("{arguments:?}: {}", said.trim_end());
+        assert_eq!(output.status.code(), Some(HOST), "{said}");
+        let all = format!("{said}{}", String::from_utf8_lossy(&output.stdout));
+        assert!(all.contains("CAP_BPF and CAP_NET_ADMIN"), "{all}");
+    }
+    assert_nothing_attached(&lab)
+}
+
+#[test]
+fn a_second_agent_on_the_same_interface_is_refused() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let agent = Agent::start(&lab.server, &WATCH)?;
+    let second = execute(&lab.server, &["run", "-i", "eth0"])?;
+    assert_eq!(second.status.code(), Some(HOST), "{}", second.stderr);
+    assert!(
+        second.stderr.contains(&format!("process {}", agent.pid())),
+        "{}",
+        second.stderr
+    );
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_fit_host_is_said_to_be_fit() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let fit = execute(&lab.server, &["check", "-i", "eth0", "--json"])?;
+    assert!(fit.status.success(), "{}{}", fit.stdout, fit.stderr);
+    let findings: serde_json::Value = serde_json::from_str(&fit.stdout)?;
+    assert!(
+        findings
+            .as_array()
+            .is_some_and(|findings| findings.len() >= 7)
+    );
+    let unfit = execute(&lab.server, &["check", "-i", "nosuch0"])?;
+    assert_eq!(unfit.status.code(), Some(HOST));
+    assert!(
+        unfit.stdout.contains("no interface nosuch0"),
+        "{}",
+        unfit.stdout
+    );
+    assert_nothing_attached(&lab)
+}
+
+#[test]
+fn what_others_generate_from_the_command_line_is_there() -> Result<()> {
+    for (arguments, contains) in [
+        (["completions", "bash"].as_slice(), "_sstpulse"),
+        (&["man"], ".TH sstpulse"),
+        (&["--version"], "sstpulse "),
+    ] {
+        let output = Command::new(binary("sstpulse")?).args(arguments).output()?;
+        assert!(output.status.success());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(contains), "{arguments:?}: {said}");
+    }
+    Ok(())
+}
+
+fn assert_nothing_attached(lab: &Lab) -> Result<()> {
+    let status = execute(&lab.server, &["status"])?;
+    assert_eq!(status.stdout, "nothing of sstpulse is attached\n");
+    Ok(())
+}
