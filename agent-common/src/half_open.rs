@@ -134,7 +134,8 @@ impl HalfOpen {
         sequence::within(syn_ack.ack, first, first.wrapping_add(PROOF_WINDOW))
     }
 
-    /// Whether a segment without SYN proves that both ends know each other's number.
+    /// Whether a segment without SYN completes the handshake: both ends know each other's
+    /// number, and the server has sent nothing that we have not seen.
     #[inline(always)]
     pub const fn proved_by(&self, side: Side, segment: &Segment) -> bool {
         if self.syn_acks == 0 || segment.flags.rst() || !segment.flags.ack() {
@@ -147,7 +148,7 @@ impl HalfOpen {
             Side::Server => (segment.ack, segment.seq),
         };
         sequence::within(client_number, client, client.wrapping_add(PROOF_WINDOW))
-            && sequence::within(server_number, server, server.wrapping_add(PROOF_WINDOW))
+            && server_number == server
     }
 
     /// Takes note of a RST, if it belongs to this attempt.

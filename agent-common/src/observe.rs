@@ -175,14 +175,18 @@ fn prove<T: Tables>(
     if !complete && !midstream {
         return None;
     }
-    let slot = open(tables, key, segment, complete, now)?;
+    let slot = open(tables, key, segment, complete, now);
     if complete {
+        // Also if there was no room for a session: as an attempt, it has not failed.
         tables.remove_half_open(key);
         tables.count(Counter::HalfOpenCompleted);
-        tables.count(Counter::SessionsFromHandshake);
-    } else {
-        tables.count(Counter::SessionsMidstream);
     }
+    let slot = slot?;
+    tables.count(if complete {
+        Counter::SessionsFromHandshake
+    } else {
+        Counter::SessionsMidstream
+    });
     notify(tables, NoticeKind::SessionStart, slot, now);
     Some(slot)
 }

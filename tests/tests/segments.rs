@@ -127,6 +127,11 @@ fn table() -> Vec<Row> {
             assert_eq!(left.client().bytes, 200);
             assert_eq!(left.session().head.rtt.handshake_us, 30_000);
         }
+        "a handshake whose data has passed unseen makes no session that would say it saw all": |t| {
+            t.syn().syn_ack().send(c(200, 700, 0));
+        } => |left| {
+            assert!(left.session.is_none());
+        }
         "the server refuses with a RST": |t| {
             t.syn().send(s(0, 0, 0).flags(RST | ACK));
         } => |left| {

@@ -373,7 +373,7 @@ fn an_interface_that_goes_and_comes_back_is_watched_again() -> Result<()> {
     lab.server.run(|| links::delete("public0"))?;
     agent.wait_for("a missing interface", |line| missing(line, 1))?;
     lab.server
-        .run(|| links::add_veth("public0", "public1", &lab.router))?;
+        .run(|| links::add_veth("public0", "public2", &lab.router))?;
     let seen = agent.lines()?.len() as u64;
     agent.wait_for("the interface's return", |line| {
         line.seq() > seen && missing(line, 0)
