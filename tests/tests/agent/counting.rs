@@ -100,7 +100,8 @@ fn a_full_table_is_said_and_slots_return_to_use() -> Result<()> {
         plain::close(stream)?;
     }
     drop(open);
-    agent.wait_for("stats of an empty table", |line| {
+    // The second of these comes an interval later, when the slots are free.
+    agent.wait_for_count(PATIENCE, "stats of an empty table", 2, |line| {
         line.agent_stats()
             .is_some_and(|stats| stats.sessions.ended == 8 && stats.sessions.live == 0)
     })?;

@@ -363,17 +363,15 @@ fn an_interface_that_goes_and_comes_back_is_watched_again() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::new()?;
-    lab.server
-        .run(|| links::add_veth("public0", "public1", &lab.router))?;
-    let agent = Agent::start(&lab.server, &["-i", "public0", "--interval", "200ms"])?;
+    let agent = Agent::start(&lab.server, &WATCH)?;
     let missing = |line: &Line, count: usize| {
         line.agent_stats()
             .is_some_and(|stats| stats.missing_interfaces.len() == count)
     };
-    lab.server.run(|| links::delete("public0"))?;
+    lab.server.run(|| links::delete(SERVER_INTERFACE))?;
     agent.wait_for("a missing interface", |line| missing(line, 1))?;
     lab.server
-        .run(|| links::add_veth("public0", "public2", &lab.router))?;
+        .run(|| links::add_veth(SERVER_INTERFACE, "another0", &lab.router))?;
     let seen = agent.lines()?.len() as u64;
     agent.wait_for("the interface's return", |line| {
         line.seq() > seen && missing(line, 0)
