@@ -125,7 +125,6 @@ fn plausible(client: &DirectionRecord, server: &DirectionRecord, segment: &Segme
 
 /// What every segment counts.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "cut off at u16::MAX")]
 fn count(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, now: u64) {
     own.segments += u64::from(segment.segments);
     own.bytes += u64::from(segment.payload);

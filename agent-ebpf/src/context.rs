@@ -1,6 +1,6 @@
 //! The packet as the kernel hands it over.
 
-use core::{hint::black_box, marker::PhantomData};
+use core::hint::black_box;
 
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes},
@@ -67,15 +67,15 @@ impl<'a> Packet<'a> {
 }
 
 impl Bytes for Packet<'_> {
-    type View<const N: usize> = Checked<'static, N>;
+    type View<const N: usize> = Checked<N>;
 
     #[inline(always)]
-    fn view<const N: usize>(&self, offset: usize) -> Option<Checked<'static, N>> {
+    fn view<const N: usize>(&self, offset: usize) -> Option<Checked<N>> {
         let start = self.data + offset;
         if start + N > self.data_end {
             return None;
         }
-        Some(Checked::new(start as *const u8))
+        Some(Checked(start as *const u8))
     }
 
     #[inline(always)]
@@ -84,30 +84,11 @@ impl Bytes for Packet<'_> {
     }
 }
 
-/// Bytes whose bounds were checked.
-pub struct Checked<'a, const N: usize> {
-    start: *const u8,
-    packet: PhantomData<&'a u8>,
-}
+/// `N` bytes whose bounds were checked; valid while the program runs.
+#[derive(Clone, Copy)]
+pub struct Checked<const N: usize>(*const u8);
 
-impl<const N: usize> Clone for Checked<'_, N> {
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<const N: usize> Copy for Checked<'_, N> {}
-
-impl<const N: usize> Checked<'_, N> {
-    #[inline(always)]
-    fn new(start: *const u8) -> Self {
-        Self {
-            start,
-            packet: PhantomData,
-        }
-    }
-
+impl<const N: usize> Checked<N> {
     /// Reads a number where it stands.
     ///
     /// It may not be aligned. The verifier knows where each CPU wants alignment, and
@@ -115,12 +96,12 @@ impl<const N: usize> Checked<'_, N> {
     /// everywhere.
     #[inline(always)]
     fn read<T: Copy>(self, at: usize) -> T {
-        // SAFETY: the parser reads below N, and N bytes from `start` were checked.
-        unsafe { *self.start.add(at).cast::<T>() }
+        // SAFETY: the parser reads below N, and N bytes from the start were checked.
+        unsafe { *self.0.add(at).cast::<T>() }
     }
 }
 
-impl<const N: usize> View for Checked<'_, N> {
+impl<const N: usize> View for Checked<N> {
     #[inline(always)]
     fn byte(self, at: usize) -> u8 {
         self.read(at)
@@ -189,10 +170,10 @@ impl Headers {
 }
 
 impl Bytes for Headers {
-    type View<const N: usize> = Checked<'static, N>;
+    type View<const N: usize> = Checked<N>;
 
     #[inline(always)]
-    fn view<const N: usize>(&self, offset: usize) -> Option<Checked<'static, N>> {
+    fn view<const N: usize>(&self, offset: usize) -> Option<Checked<N>> {
         if offset + N > self.length {
             return None;
         }
@@ -200,7 +181,7 @@ impl Bytes for Headers {
         let at = config::forget(offset)? & (HEADERS - 1);
         // SAFETY: N bytes from `offset` lie within the first `length` of the array, and
         // any N from a masked one within the array.
-        Some(Checked::new(unsafe { self.bytes.as_ptr().add(at) }))
+        Some(Checked(unsafe { self.bytes.as_ptr().add(at) }))
     }
 
     #[inline(always)]

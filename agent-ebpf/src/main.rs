@@ -6,6 +6,18 @@
 
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::inline_always,
+    reason = "the programs are small, and a call costs registers and stack"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets and lengths within headers, as the helpers want them"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that aya gives a program"
+)]
 
 mod config;
 mod context;

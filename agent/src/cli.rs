@@ -33,7 +33,7 @@ pub struct Cli {
 pub enum Command {
     /// Watch interfaces, and write events until stopped
     ///
-    /// Takes root, or the capabilities CAP_BPF and CAP_NET_ADMIN. Events go to stdout or
+    /// Takes root, or the capabilities `CAP_BPF` and `CAP_NET_ADMIN`. Events go to stdout or
     /// to a file, logs to stderr. SIGINT and SIGTERM end it; SIGHUP opens the output file
     /// anew, for log rotation.
     Run(Box<RunArgs>),

@@ -263,5 +263,5 @@ fn ends_line(lines: &[u8], rest: &[u8]) -> bool {
 }
 
 fn line_count(lines: &[u8]) -> u64 {
-    lines.iter().filter(|byte| **byte == b'\n').count() as u64
+    memchr::memchr_iter(b'\n', lines).count() as u64
 }

@@ -7,11 +7,11 @@ mod conversation;
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 
-use conversation::{Conversation, ISN_CLIENT, ISN_SERVER, PORT, c, s};
+use conversation::{Conversation, ISN_CLIENT, ISN_SERVER, Link, Network, PORT, c, s};
 use lab::require_root;
 use sstpulse::kernel::{Kernel, Limits, PacketContext};
 use sstpulse_common::{
-    Counters, DirectionRecord, Framing, HalfOpen, SessionRecord, TcpFlags, counters::Counter,
+    Counters, DirectionRecord, HalfOpen, SessionRecord, TcpFlags, counters::Counter,
     record::SeenFrom,
 };
 
@@ -48,13 +48,29 @@ struct Row {
 
 macro_rules! rows {
     ($($what:literal: |$talk:ident| $conversation:block => |$left:ident| $expect:block)*) => {
-        [$(Row { what: $what, talk: |$talk| $conversation, expect: |$left| $expect }),*]
+        vec![$(Row { what: $what, talk: |$talk| $conversation, expect: |$left| $expect }),*]
     };
 }
 
-#[rustfmt::skip]
+/// All rows.
 fn table() -> Vec<Row> {
-    let handshakes = rows! {
+    [
+        handshakes(),
+        data(),
+        probes(),
+        endings(),
+        hostile(),
+        wires(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[rustfmt::skip]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
+fn handshakes() -> Vec<Row> {
+    rows! {
         "a SYN alone is an attempt, and no session": |t| {
             t.syn();
         } => |left| {
@@ -169,8 +185,12 @@ fn table() -> Vec<Row> {
             assert_eq!(left.client().window_scale, 0);
             assert_eq!(left.client().max_window, 64_000);
         }
-    };
-    let data = rows! {
+    }
+}
+
+#[rustfmt::skip]
+fn data() -> Vec<Row> {
+    rows! {
         "bytes and segments count both ways": |t| {
             t.handshake().send(c(0, 0, 100)).send(s(0, 100, 700)).send(c(100, 700, 0));
         } => |left| {
@@ -259,8 +279,12 @@ fn table() -> Vec<Row> {
         } => |left| {
             assert_eq!(left.client().duplicate_acks, 0);
         }
-    };
-    let probes = rows! {
+    }
+}
+
+#[rustfmt::skip]
+fn probes() -> Vec<Row> {
+    rows! {
         "a keepalive of 0 bytes (Linux) is a keepalive": |t| {
             t.handshake().send(c(0, 0, 100)).send(s(0, 100, 0)).wait_ms(60_000).send(c(99, 0, 0));
         } => |left| {
@@ -308,8 +332,12 @@ fn table() -> Vec<Row> {
         } => |left| {
             assert_eq!((left.client().zero_window_segments, left.client().fins), (0, 1));
         }
-    };
-    let endings = rows! {
+    }
+}
+
+#[rustfmt::skip]
+fn endings() -> Vec<Row> {
+    rows! {
         "both FINs acknowledged end the session; the first one tells by whom": |t| {
             t.handshake().send(c(0, 0, 0).flags(FIN | ACK)).send(s(0, 1, 0).flags(FIN | ACK)).send(c(1, 1, 0));
         } => |left| {
@@ -360,8 +388,12 @@ fn table() -> Vec<Row> {
         } => |left| {
             assert_eq!((left.client().ttl_usual, left.client().ttl_last), (64, 59));
         }
-    };
-    let hostile = rows! {
+    }
+}
+
+#[rustfmt::skip]
+fn hostile() -> Vec<Row> {
+    rows! {
         "data beyond the server's window is forged, and passed over": |t| {
             t.handshake().send(c(0, 0, 100)).send(c(20_000_000, 0, 100)).send(c(100, 0, 100));
         } => |left| {
@@ -418,56 +450,56 @@ fn table() -> Vec<Row> {
             assert!(left.session.is_none());
             assert_eq!(left.counters, Counters::default());
         }
-    };
-    let wires = rows! {
+    }
+}
+
+#[rustfmt::skip]
+fn wires() -> Vec<Row> {
+    rows! {
         "IPv6": |t| {
-            t.ipv6().handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
+            t.network(Network::Ipv6).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
         } => |left| {
             assert_eq!((left.client().bytes, left.server().bytes), (100, 300));
             assert!(!left.session().head.key.is_ipv4());
         }
         "IPv6 with extension headers": |t| {
-            t.ipv6().extensions().handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
+            t.network(Network::Ipv6Extensions).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
         } => |left| {
             assert_eq!((left.client().bytes, left.server().bytes), (100, 300));
             assert_eq!(left.client().mss, 1460);
         }
         "IPv4 with options": |t| {
-            t.ip_options().handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
+            t.network(Network::Ipv4Options).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
         } => |left| {
             assert_eq!((left.client().bytes, left.server().bytes), (100, 300));
             assert_eq!(left.server().mss, 1400);
         }
         "802.1Q": |t| {
-            t.vlan_tags(1).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
+            t.link(Link::Vlan).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
         } => |left| {
             assert_eq!((left.client().bytes, left.server().bytes), (100, 300));
         }
         "802.1ad over 802.1Q (QinQ), with IPv6": |t| {
-            t.ipv6().vlan_tags(2).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
+            t.network(Network::Ipv6).link(Link::QinQ).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
         } => |left| {
             assert_eq!((left.client().bytes, left.server().bytes), (100, 300));
         }
         "PPPoE": |t| {
-            t.pppoe().handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
+            t.link(Link::Pppoe).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
         } => |left| {
             assert_eq!((left.client().bytes, left.server().bytes), (100, 300));
         }
         "a device without Ethernet headers": |t| {
-            t.framing(Framing::Ip).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
+            t.link(Link::None).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
         } => |left| {
             assert_eq!((left.client().bytes, left.server().bytes), (100, 300));
         }
         "a device without Ethernet headers, with IPv6": |t| {
-            t.framing(Framing::Ip).ipv6().handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
+            t.link(Link::None).network(Network::Ipv6).handshake().send(c(0, 0, 100)).send(s(0, 100, 300));
         } => |left| {
             assert_eq!((left.client().bytes, left.server().bytes), (100, 300));
         }
-    };
-    [handshakes.into_iter().collect::<Vec<_>>(), data.into(), probes.into(), endings.into(), hostile.into(), wires.into()]
-        .into_iter()
-        .flatten()
-        .collect()
+    }
 }
 
 #[test]
@@ -532,7 +564,7 @@ fn run(kernel: &mut Kernel, conversation: &Conversation) {
             gso_size: packet.buffer.gso_size,
         };
         let verdict = kernel
-            .run(conversation.framed(), packet.side, &packet.bytes, context)
+            .run(conversation.framing(), packet.side, &packet.bytes, context)
             .unwrap();
         assert_eq!(verdict, LEAVE_IT_TO_OTHERS);
     }

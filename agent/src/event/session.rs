@@ -360,7 +360,7 @@ impl Network<'_> {
                 NetworkType::Ipv6
             },
             // Fails only for ends of different IP versions, which no packet has.
-            community_id: community_id.map_or_else(|error| error.into(), Cow::from),
+            community_id: community_id.map_or_else(Into::into, Cow::from),
         }
     }
 }

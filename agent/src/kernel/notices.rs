@@ -33,9 +33,10 @@ impl Notices {
         let mut ready = self.ring.readable_mut().await?;
         let ring = ready.get_inner_mut();
         while let Some(item) = ring.next() {
-            match Notice::read_from_bytes(&item) {
-                Ok(notice) => take(notice),
-                Err(_) => tracing::error!(bytes = item.len(), "a notice of the wrong size"),
+            if let Ok(notice) = Notice::read_from_bytes(&item) {
+                take(notice);
+            } else {
+                tracing::error!(bytes = item.len(), "a notice of the wrong size");
             }
         }
         ready.clear_ready();

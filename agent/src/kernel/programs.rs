@@ -60,7 +60,7 @@ pub struct Limits {
 impl Limits {
     /// Kernel memory the tables take, in bytes: session records, their index, half-open
     /// connections, free slots and the ring buffer.
-    pub fn bytes(&self) -> u64 {
+    pub fn bytes(self) -> u64 {
         /// What the kernel's hash map adds to key and value: element header and bucket.
         const HASH_OVERHEAD: u64 = 48 + 16;
         let index = 40 + 8 + HASH_OVERHEAD;
@@ -72,7 +72,7 @@ impl Limits {
 
     /// Bytes of the ring buffer: a power of two of whole pages, room for a burst of a
     /// quarter of all sessions beginning or ending at once.
-    fn notices(&self) -> u32 {
+    fn notices(self) -> u32 {
         /// A notice of 16 bytes, and the ring's header of 8.
         const NOTICE: u32 = 24;
         let wanted = u64::from(self.sessions.get() / 4) * u64::from(NOTICE);

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use crate::{WATCH, server_v4, server_v6};
 
 const LENGTH: u64 = 200_000_000;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_lossy_transfer_counts_as_the_kernel_counts_it() -> Result<()> {
@@ -137,9 +137,9 @@ fn fetch(lab: &Lab, server: SocketAddr, mut to_send: ChildStdin) -> Result<(Conn
         to_send.flush()?;
         io::Result::Ok(to_send)
     });
-    let (done, receiver) = mpsc::channel();
+    let (done, finished) = mpsc::channel();
     thread::spawn(move || done.send(io::copy(&mut stdout.take(LENGTH), &mut io::sink())));
-    let received = receiver
+    let received = finished
         .recv_timeout(PATIENCE)
         .context("the transfer does not come to its end")??;
     // The server ends with its input, so that stays open.

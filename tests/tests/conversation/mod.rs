@@ -3,7 +3,7 @@
 //! Numbers count from each side's first byte: `c(0, 0, 100)` is the client's first 100
 //! bytes, acknowledging nothing but the handshake.
 
-use std::net::SocketAddr;
+use std::{borrow::Borrow, net::SocketAddr};
 
 use etherparse::{
     EtherType, IpNumber, Ipv4Options, Ipv6Extensions, Ipv6RawExtHeader, Ipv6RoutingExtensions,
@@ -40,6 +40,26 @@ pub(crate) struct Said {
     padding: usize,
 }
 
+/// What carries TCP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    Ipv4,
+    Ipv4Options,
+    Ipv6,
+    Ipv6Extensions,
+}
+
+/// What carries IP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    Ethernet,
+    Vlan,
+    QinQ,
+    Pppoe,
+    /// A device without Ethernet headers.
+    None,
+}
+
 /// A packet as it passes.
 pub(crate) struct Packet {
     pub(crate) side: Side,
@@ -53,12 +73,8 @@ pub(crate) struct Conversation {
     isn_client: u32,
     isn_server: u32,
     now_ns: u64,
-    ipv6: bool,
-    extensions: bool,
-    ip_options: bool,
-    vlan_tags: usize,
-    pppoe: bool,
-    framing: Framing,
+    network: Network,
+    link: Link,
     packets: Vec<Packet>,
 }
 
@@ -137,12 +153,8 @@ impl Conversation {
             isn_client: ISN_CLIENT,
             isn_server: ISN_SERVER,
             now_ns: 3_600_000_000_000,
-            ipv6: false,
-            extensions: false,
-            ip_options: false,
-            vlan_tags: 0,
-            pppoe: false,
-            framing: Framing::Ethernet,
+            network: Network::Ipv4,
+            link: Link::Ethernet,
             packets: Vec::new(),
         }
     }
@@ -158,38 +170,21 @@ impl Conversation {
         self
     }
 
-    pub(crate) fn ipv6(&mut self) -> &mut Self {
-        self.ipv6 = true;
+    pub(crate) fn network(&mut self, network: Network) -> &mut Self {
+        self.network = network;
         self
     }
 
-    pub(crate) fn extensions(&mut self) -> &mut Self {
-        self.extensions = true;
+    pub(crate) fn link(&mut self, link: Link) -> &mut Self {
+        self.link = link;
         self
     }
 
-    pub(crate) fn ip_options(&mut self) -> &mut Self {
-        self.ip_options = true;
-        self
-    }
-
-    pub(crate) fn vlan_tags(&mut self, tags: usize) -> &mut Self {
-        self.vlan_tags = tags;
-        self
-    }
-
-    pub(crate) fn pppoe(&mut self) -> &mut Self {
-        self.pppoe = true;
-        self
-    }
-
-    pub(crate) fn framing(&mut self, framing: Framing) -> &mut Self {
-        self.framing = framing;
-        self
-    }
-
-    pub(crate) fn framed(&self) -> Framing {
-        self.framing
+    pub(crate) fn framing(&self) -> Framing {
+        match self.link {
+            Link::None => Framing::Ip,
+            _ => Framing::Ethernet,
+        }
     }
 
     pub(crate) fn packets(&self) -> &[Packet] {
@@ -257,8 +252,8 @@ impl Conversation {
             .wait_ms(1)
     }
 
-    pub(crate) fn send(&mut self, said: Said) -> &mut Self {
-        self.put(&said, &[])
+    pub(crate) fn send(&mut self, said: impl Borrow<Said>) -> &mut Self {
+        self.put(said.borrow(), &[])
     }
 
     /// The conversation through the native tracker.
@@ -266,7 +261,7 @@ impl Conversation {
         let mut memory = Memory::default();
         for packet in &self.packets {
             memory.take(
-                self.framing,
+                self.framing(),
                 packet.side,
                 PORT,
                 &packet.bytes,
@@ -301,10 +296,9 @@ impl Conversation {
     }
 
     fn ends(&self) -> (SocketAddr, SocketAddr) {
-        let (client, server) = if self.ipv6 {
-            ("2001:db8::c", "2001:db8::5")
-        } else {
-            ("192.0.2.12", "192.0.2.5")
+        let (client, server) = match self.network {
+            Network::Ipv4 | Network::Ipv4Options => ("192.0.2.12", "192.0.2.5"),
+            Network::Ipv6 | Network::Ipv6Extensions => ("2001:db8::c", "2001:db8::5"),
         };
         (
             SocketAddr::new(client.parse().unwrap(), self.client_port),
@@ -330,32 +324,32 @@ impl Conversation {
         tcp.rst = said.flags & TcpFlags::RST != 0;
         tcp.ack = said.flags & TcpFlags::ACK != 0;
         tcp.set_options(options).unwrap();
-        let packet = self.network(source, destination, said.ttl).tcp_header(tcp);
+        let packet = self
+            .below_tcp(source, destination, said.ttl)
+            .tcp_header(tcp);
         let payload = vec![0x17; said.payload];
         let mut bytes = Vec::new();
         packet.write(&mut bytes, &payload).unwrap();
-        if self.pppoe {
+        if self.link == Link::Pppoe {
             encapsulate(&mut bytes);
         }
         bytes
     }
 
-    fn network(
+    fn below_tcp(
         &self,
         source: SocketAddr,
         destination: SocketAddr,
         ttl: u8,
     ) -> PacketBuilderStep<etherparse::IpHeaders> {
         let headers = self.ip_headers(source, destination, ttl);
-        if self.framing == Framing::Ip {
-            return PacketBuilder::ip(headers);
-        }
         let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
         let vlan = |id| VlanId::try_new(id).unwrap();
-        match self.vlan_tags {
-            0 => ethernet.ip(headers),
-            1 => ethernet.single_vlan(vlan(7)).ip(headers),
-            _ => ethernet.double_vlan(vlan(7), vlan(42)).ip(headers),
+        match self.link {
+            Link::None => PacketBuilder::ip(headers),
+            Link::Ethernet | Link::Pppoe => ethernet.ip(headers),
+            Link::Vlan => ethernet.single_vlan(vlan(7)).ip(headers),
+            Link::QinQ => ethernet.double_vlan(vlan(7), vlan(42)).ip(headers),
         }
     }
 
@@ -375,7 +369,7 @@ impl Conversation {
                     destination.octets(),
                 )
                 .unwrap();
-                if self.ip_options {
+                if self.network == Network::Ipv4Options {
                     // Router alert (RFC 2113).
                     header.options = Ipv4Options::from([0x94, 4, 0, 0]);
                 }
@@ -388,7 +382,7 @@ impl Conversation {
                     destination: destination.octets(),
                     ..etherparse::Ipv6Header::default()
                 };
-                let extensions = if self.extensions {
+                let extensions = if self.network == Network::Ipv6Extensions {
                     extension_headers()
                 } else {
                     Ipv6Extensions::default()
