@@ -101,7 +101,7 @@ impl HalfOpen {
             // The same SYN on its way through a second watched interface.
             return;
         } else {
-            self.gap_ms = milliseconds(now.wrapping_sub(self.last_ns));
+            self.gap_ms = milliseconds(now.saturating_sub(self.last_ns));
         }
         self.syns = self.syns.saturating_add(1);
         self.last_ns = now;
@@ -114,7 +114,7 @@ impl HalfOpen {
             return;
         }
         if self.syn_acks != 0 {
-            self.gap_ms = milliseconds(now.wrapping_sub(self.syn_ack_ns));
+            self.gap_ms = milliseconds(now.saturating_sub(self.syn_ack_ns));
         }
         // With SYN cookies, each SYN-ACK has a number of its own.
         self.server_isn = segment.seq;
@@ -170,7 +170,7 @@ impl HalfOpen {
     #[inline(always)]
     pub fn rtt_us(&self, now: u64) -> u32 {
         if self.syn_acks == 1 {
-            microseconds(now.wrapping_sub(self.syn_ack_ns)).max(1)
+            microseconds(now.saturating_sub(self.syn_ack_ns)).max(1)
         } else {
             0
         }

@@ -2,8 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One beginning or ending. The numbers are in the record; a lost notice delays the
-/// event until the next scan, and loses nothing.
+/// One beginning or ending. The numbers are in the record; a lost notice delays the event
+/// until a scan finds what it told, the next or the one after it, and loses nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Notice {

@@ -171,17 +171,22 @@ fn prove<T: Tables>(
         Some(half_open) => half_open.proved_by(side, segment),
         None => false,
     };
-    let midstream = side == Side::Server && segment.payload > 0 && !segment.flags.rst();
+    // What this host forwards proves nothing: whoever sent it may talk to himself.
+    let ours = side == Side::Server && !segment.forwarded;
+    let midstream = ours && segment.payload > 0 && !segment.flags.rst();
     if !complete && !midstream {
         return None;
     }
-    let slot = open(tables, key, segment, complete, now);
+    let opened = open(tables, side, key, segment, complete, now);
     if complete {
         // Also if there was no room for a session: as an attempt, it has not failed.
         tables.remove_half_open(key);
         tables.count(Counter::HalfOpenCompleted);
     }
-    let slot = slot?;
+    let slot = match opened? {
+        Opened::Here(slot) => slot,
+        Opened::Elsewhere(slot) => return Some(slot),
+    };
     tables.count(if complete {
         Counter::SessionsFromHandshake
     } else {
@@ -191,28 +196,42 @@ fn prove<T: Tables>(
     Some(slot)
 }
 
+/// The slot of a session that has just begun.
+enum Opened {
+    /// Made by this call.
+    Here(u32),
+    /// Made by another CPU meanwhile.
+    Elsewhere(u32),
+}
+
 /// Fills a slot and publishes it.
 #[inline(always)]
 fn open<T: Tables>(
     tables: &mut T,
+    side: Side,
     key: &FlowKey,
     segment: &Segment,
     complete: bool,
     now: u64,
-) -> Option<u32> {
+) -> Option<Opened> {
     let Some(slot) = tables.allocate() else {
         tables.count(Counter::TableFull);
         return None;
     };
-    // An attempt can be pushed out between two looks.
     match tables.record_and_half_open(slot, key) {
-        Some((record, half_open)) if complete => record.open_from_handshake(key, half_open, now),
+        Some((record, half_open)) if complete => {
+            record.open_from_handshake(side, key, half_open, now);
+        }
+        // The attempt was pushed out between two looks; data of the server will do.
+        _ if side == Side::Client => {
+            tables.release(slot);
+            return None;
+        }
         _ => tables.record(slot)?.open_midstream(key, segment, now),
     }
     if !tables.publish(key, slot) {
         tables.release(slot);
-        // Another CPU has made the session meanwhile, or there is no room.
-        let found = tables.find(key);
+        let found = tables.find(key).map(Opened::Elsewhere);
         if found.is_none() {
             tables.count(Counter::IndexRefused);
         }
@@ -221,5 +240,5 @@ fn open<T: Tables>(
     if let Some(record) = tables.record(slot) {
         record.head.state = SlotState::LIVE;
     }
-    Some(slot)
+    Some(Opened::Here(slot))
 }

@@ -292,6 +292,10 @@ fn tcp<B: Bytes + ?Sized>(
         return Err(Skip::Malformed);
     }
     let payload = match internet.tcp_length {
+        // A packet shorter than it says is dropped by whoever it is for.
+        Some(tcp_length) if checked(length, internet.tcp)? < tcp_length => {
+            return Err(Skip::Malformed);
+        }
         Some(tcp_length) => checked(tcp_length, header_length)?,
         None => checked(length, internet.tcp + header_length)?,
     };
@@ -306,6 +310,7 @@ fn tcp<B: Bytes + ?Sized>(
         window: header.be16(14),
         flags,
         ttl: internet.ttl,
+        forwarded: false,
         options: TcpOptions::default(),
     };
     Ok(Parsed {

@@ -10,7 +10,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, FlowKey, HalfOpen, Segment, TcpOptions};
+use crate::{Address, FlowKey, HalfOpen, Segment, Side, TcpOptions};
 
 /// A session: five cache lines. A segment touches the head of both directions' halves
 /// and, in the steady state, writes one.
@@ -285,17 +285,24 @@ impl SessionRecord {
         from_server: Self::EMPTY,
     };
 
-    /// Fills a free record from a handshake whose last step is `now`. The state stays
-    /// free until the record is published.
+    /// Fills a free record from a handshake that a segment of `side` completes `now`. The
+    /// state stays free until the record is published.
     #[inline(always)]
-    pub fn open_from_handshake(&mut self, key: &FlowKey, half_open: &HalfOpen, now: u64) {
+    pub fn open_from_handshake(
+        &mut self,
+        side: Side,
+        key: &FlowKey,
+        half_open: &HalfOpen,
+        now: u64,
+    ) {
         *self = Self::FREE;
         self.head.key = *key;
         self.head.start_ns = now;
         self.head.seen_from = SeenFrom::HANDSHAKE;
         half_open.open(&mut self.from_client, &mut self.from_server);
         let rtt_us = half_open.rtt_us(now);
-        if rtt_us != 0 {
+        // Unless it was the server's own segment that told.
+        if rtt_us != 0 && side == Side::Client {
             self.head.rtt.sample(rtt_us);
             self.head.rtt.handshake_us = rtt_us;
         }

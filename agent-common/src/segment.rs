@@ -74,6 +74,9 @@ pub struct Segment {
     pub flags: TcpFlags,
     /// IPv4 time to live or IPv6 hop limit, as seen at the interface.
     pub ttl: u8,
+    /// Whether this host passes it on for another, instead of sending it itself. Only
+    /// known of what leaves the host.
+    pub forwarded: bool,
     /// Options of a SYN; empty otherwise.
     pub options: TcpOptions,
 }

@@ -55,14 +55,14 @@ pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64
             if !owns(from_client, segment, now) {
                 return Outcome::OtherInterface;
             }
-            if !plausible(from_client, from_server, segment) {
+            if !plausible(from_client, from_server, segment, now) {
                 return Outcome::OutOfWindow;
             }
             measure(head, from_client, from_server, segment, now);
-            count(from_client, from_server, segment, now);
+            catch_up(from_client, from_server);
+            count(from_client, segment, now);
             if segment.flags.rst() {
-                // RFC 5961: only a RST with a number the server expects resets.
-                let effective = within(segment.seq, from_server.ack, from_client.seq_next);
+                let effective = expected(from_client, from_server, segment);
                 return reset(from_client, from_server, effective);
             }
             acknowledge(from_client, from_server, segment);
@@ -73,9 +73,12 @@ pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64
             if !owns(from_server, segment, now) {
                 return Outcome::OtherInterface;
             }
-            count(from_server, from_client, segment, now);
+            count(from_server, segment, now);
             if segment.flags.rst() {
-                return reset(from_server, from_client, true);
+                // A firewall of this host can answer a forged segment with a RST that
+                // bears the forger's numbers.
+                let effective = within(segment.seq, from_client.ack, from_server.seq_next);
+                return reset(from_server, from_client, effective);
             }
             acknowledge(from_server, from_client, segment);
             send(from_server, from_client, segment, now);
@@ -90,7 +93,7 @@ fn owns(own: &mut DirectionRecord, segment: &Segment, now: u64) -> bool {
     if own.ifindex == segment.ifindex {
         return true;
     }
-    let silent = now.wrapping_sub(own.last_seen_ns) >= OWNERSHIP_NS;
+    let silent = now.saturating_sub(own.last_seen_ns) >= OWNERSHIP_NS;
     if own.ifindex == 0 || silent {
         own.ifindex = segment.ifindex;
         return true;
@@ -102,7 +105,12 @@ fn owns(own: &mut DirectionRecord, segment: &Segment, now: u64) -> bool {
 /// it: data within the server's window, an acknowledgment within its own. Without this,
 /// one forged segment would throw the count of a session off.
 #[inline(always)]
-fn plausible(client: &DirectionRecord, server: &DirectionRecord, segment: &Segment) -> bool {
+fn plausible(
+    client: &DirectionRecord,
+    server: &DirectionRecord,
+    segment: &Segment,
+    now: u64,
+) -> bool {
     let server_window = server.max_window.max(LEAST_WINDOW);
     let client_window = client.max_window.max(LEAST_WINDOW);
     let beyond = after(segment.seq, server.ack.wrapping_add(server_window)) > 0;
@@ -113,19 +121,43 @@ fn plausible(client: &DirectionRecord, server: &DirectionRecord, segment: &Segme
     if !segment.flags.ack() {
         return segment.flags.rst();
     }
-    // What the server sent past us, through an interface nobody watches, is acknowledged too.
+    let old = after(segment.ack, client.ack.wrapping_sub(client_window)) < 0;
+    if old || after(segment.ack, server.seq_next) <= 0 {
+        return !old;
+    }
+    // It acknowledges what we have not seen: possible only if the server sends through an
+    // interface that nobody watches, and therefore not through this one.
     let highest = if after(client.ack, server.seq_next) > 0 {
         client.ack
     } else {
         server.seq_next
     };
-    after(segment.ack, highest.wrapping_add(client_window)) <= 0
-        && after(segment.ack, client.ack.wrapping_sub(client_window)) >= 0
+    now.saturating_sub(server.last_seen_ns) >= OWNERSHIP_NS
+        && after(segment.ack, highest.wrapping_add(client_window)) <= 0
+}
+
+/// The server acknowledged what has passed us by: the client has sent it all the same.
+#[inline(always)]
+fn catch_up(client: &mut DirectionRecord, server: &DirectionRecord) {
+    if after(server.ack, client.seq_next) > 0 {
+        client.seq_next = server.ack;
+    }
+}
+
+/// Whether the server expects a RST with this number: only the next one it is to receive
+/// resets (RFC 5961, section 3.2). That lies between what it has acknowledged and the
+/// first hole, or the end of what has passed here.
+#[inline(always)]
+fn expected(client: &DirectionRecord, server: &DirectionRecord, segment: &Segment) -> bool {
+    let hole = client.mark;
+    let open = hole.since_ns != 0 && after(hole.start, server.ack) >= 0;
+    let end = if open { hole.start } else { client.seq_next };
+    within(segment.seq, server.ack, end) || segment.seq == client.seq_next
 }
 
 /// What every segment counts.
 #[inline(always)]
-fn count(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, now: u64) {
+fn count(own: &mut DirectionRecord, segment: &Segment, now: u64) {
     own.segments += u64::from(segment.segments);
     own.bytes += u64::from(segment.payload);
     own.last_seen_ns = now;
@@ -143,10 +175,6 @@ fn count(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, n
         own.ttl_usual = segment.ttl;
     }
     own.ttl_last = segment.ttl;
-    // The other side acknowledged what passed us by: it was sent all the same.
-    if after(peer.ack, own.seq_next) > 0 && own.seq_next != 0 {
-        own.seq_next = peer.ack;
-    }
 }
 
 /// Takes an RTT sample if this is the client's first acknowledgment of the marked stretch.
@@ -161,9 +189,10 @@ fn measure(
     // Copied before our acknowledgment number moves on: after that, egress may mark anew.
     let mark = server.mark;
     let crosses = after(segment.ack, mark.end) >= 0 && after(client.ack, mark.end) < 0;
-    if mark.since_ns != 0 && crosses && segment.flags.ack() {
-        head.rtt
-            .sample(microseconds(now.wrapping_sub(mark.since_ns)));
+    // A mark from the future was set by another CPU just now.
+    let sent = mark.since_ns != 0 && mark.since_ns < now;
+    if sent && crosses && segment.flags.ack() {
+        head.rtt.sample(microseconds(now - mark.since_ns));
     }
 }
 
@@ -243,7 +272,7 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) {
             own.zero_window_stalls += 1;
         }
     } else if own.stall_since_ns != 0 {
-        let stalled_ms = milliseconds(now.wrapping_sub(own.stall_since_ns));
+        let stalled_ms = milliseconds(now.saturating_sub(own.stall_since_ns));
         own.stalled_ms = own.stalled_ms.saturating_add(stalled_ms);
         if stalled_ms > own.longest_stall_ms {
             own.longest_stall_ms = stalled_ms;
@@ -404,7 +433,7 @@ fn overtaken(
     } else {
         u64::from(head.rtt.min_us) * 1_000
     };
-    inside && now.wrapping_sub(hole.since_ns) < limit
+    inside && now.saturating_sub(hole.since_ns) < limit
 }
 
 /// Takes `[start, end)` out of a hole, as far as it lies at one of its ends.

@@ -40,9 +40,16 @@ impl<'a> Packet<'a> {
     pub fn offload(&self, segment: &mut Segment) {
         let skb = self.context.skb.skb;
         // SAFETY: the kernel hands over a valid context for the time of the run.
-        let (ifindex, size, segments) =
-            unsafe { ((*skb).ifindex, (*skb).gso_size, (*skb).gso_segs) };
+        let (ifindex, came_by, size, segments) = unsafe {
+            (
+                (*skb).ifindex,
+                (*skb).ingress_ifindex,
+                (*skb).gso_size,
+                (*skb).gso_segs,
+            )
+        };
         segment.ifindex = ifindex;
+        segment.forwarded = came_by != 0;
         if size != 0 && segment.payload > size {
             segment.segment_size = size;
             segment.segments = if segments == 0 {

@@ -2,7 +2,8 @@
 //!
 //! An agent holds an abstract Unix socket named after each interface it watches. The
 //! kernel frees it when the agent ends, however it ends, so it tells the living from the
-//! dead; and its other end tells the process.
+//! dead; and its other end tells the process. Names like these are open to every user of
+//! the host, so nobody but root and this process's own user is heard.
 
 use std::{
     io::{self, Read as _},
@@ -18,34 +19,73 @@ use nix::{
         signal::{Signal, kill},
         socket::{getsockopt, sockopt::PeerCredentials},
     },
-    unistd::Pid,
+    unistd::{Pid, Uid},
 };
+use tokio::{io::AsyncReadExt as _, net};
 
 /// The right to watch an interface, held while it lives.
 pub struct Instance {
-    _listener: UnixListener,
+    /// Answers those who ask; `None` if a stranger has the name.
+    answering: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Instance {
     /// Takes the right to watch an interface; fails if another agent has it.
     pub fn claim(interface: &str) -> anyhow::Result<Self> {
-        match UnixListener::bind_addr(&address(interface)?) {
-            Ok(listener) => Ok(Self {
-                _listener: listener,
-            }),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match owner(interface)? {
-                Some(owner) => bail!(
-                    "sstpulse watches {interface} already, as process {}; stop it first, with \
-                     `sstpulse detach -i {interface}`",
-                    owner.pid
-                ),
-                None => bail!("another sstpulse on {interface} is just ending; try again"),
-            },
-            Err(error) => {
-                Err(error).with_context(|| format!("can't claim the interface {interface}"))
+        let listener = match UnixListener::bind_addr(&address(interface)?) {
+            Ok(listener) => listener,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if let Some(owner) = owner(interface)? {
+                    bail!(
+                        "sstpulse watches {interface} already, as process {}; stop it first, with \
+                         `sstpulse detach -i {interface}`",
+                        owner.pid
+                    );
+                }
+                tracing::warn!(
+                    "another user's process holds the name by which sstpulse on {interface} would \
+                     be found; `status` and `detach` will not find it"
+                );
+                return Ok(Self { answering: None });
             }
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("can't claim the interface {interface}"));
+            }
+        };
+        listener
+            .set_nonblocking(true)
+            .and_then(|()| net::UnixListener::from_std(listener))
+            .map(|listener| Self {
+                answering: Some(tokio::spawn(answer(listener))),
+            })
+            .with_context(|| format!("can't claim the interface {interface}"))
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(answering) = &self.answering {
+            answering.abort();
         }
     }
+}
+
+/// Holds the connections of those who may ask until they hang up, and drops all others.
+async fn answer(listener: net::UnixListener) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let may_ask = stream
+            .peer_cred()
+            .is_ok_and(|peer| is_trusted(Uid::from_raw(peer.uid())));
+        if may_ask {
+            // Nothing is said; the end of the connection is all that matters.
+            tokio::spawn(async move { stream.read_u8().await });
+        }
+    }
+}
+
+fn is_trusted(user: Uid) -> bool {
+    user.is_root() || user == Uid::effective()
 }
 
 /// The agent that watches an interface.
@@ -65,10 +105,12 @@ pub fn owner(interface: &str) -> anyhow::Result<Option<Owner>> {
                 .with_context(|| format!("can't find out who watches the interface {interface}"));
         }
     };
-    let pid = getsockopt(&stream, PeerCredentials)
-        .with_context(|| format!("can't find out who watches the interface {interface}"))?
-        .pid();
-    Ok(Some(Owner { pid, stream }))
+    let credentials = getsockopt(&stream, PeerCredentials)
+        .with_context(|| format!("can't find out who watches the interface {interface}"))?;
+    Ok(is_trusted(Uid::from_raw(credentials.uid())).then(|| Owner {
+        pid: credentials.pid(),
+        stream,
+    }))
 }
 
 impl Owner {
@@ -77,7 +119,7 @@ impl Owner {
         kill(Pid::from_raw(self.pid), Signal::SIGTERM).with_context(|| {
             format!("can't stop the sstpulse that runs as process {}", self.pid)
         })?;
-        // The agent never takes the connection, so it lasts until the socket is closed.
+        // The agent says nothing, so this lasts until it is gone.
         let mut nothing = [0];
         match self.stream.read(&mut nothing) {
             Ok(_) => Ok(()),

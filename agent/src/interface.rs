@@ -6,7 +6,9 @@ use anyhow::{Context as _, anyhow};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use rtnetlink::{
     Handle, MulticastGroup, new_connection, new_multicast_connection,
+    packet_core::NetlinkPayload,
     packet_route::{
+        RouteNetlinkMessage,
         link::{LinkAttribute, LinkLayerType, LinkMessage},
         tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
     },
@@ -60,12 +62,23 @@ pub async fn all() -> anyhow::Result<Vec<Interface>> {
     Ok(links.iter().filter_map(interface).collect())
 }
 
-/// The interface with this name; `None` if there is none.
+/// The interface with this name; `None` if there is none. Asks for this one alone: a VPN
+/// server has thousands.
 pub async fn find(name: &str) -> anyhow::Result<Option<Interface>> {
-    Ok(all()
-        .await?
-        .into_iter()
-        .find(|interface| interface.name == name))
+    let handle = connect()?;
+    let mut links = handle.link().get().match_name(name.to_owned()).execute();
+    match links.try_next().await {
+        Ok(link) => Ok(link.as_ref().and_then(interface)),
+        Err(rtnetlink::Error::NetlinkError(error)) if is_missing(&error) => Ok(None),
+        Err(error) => {
+            Err(error).with_context(|| format!("can't look up the network interface {name}"))
+        }
+    }
+}
+
+/// Whether the kernel says that there is no such interface, or can be none.
+fn is_missing(error: &rtnetlink::packet_core::ErrorMessage) -> bool {
+    [libc::ENODEV, libc::EINVAL, libc::ERANGE].contains(&-error.raw_code())
 }
 
 fn interface(link: &LinkMessage) -> Option<Interface> {
@@ -87,12 +100,21 @@ fn interface(link: &LinkMessage) -> Option<Interface> {
     })
 }
 
-/// A message whenever an interface comes, goes or changes.
-pub fn changes() -> anyhow::Result<impl Stream<Item = ()> + Unpin> {
+/// Each interface that comes, goes or changes. On a VPN server that is one for every
+/// client, so the caller had better look whether it is one of its own.
+pub fn changes() -> anyhow::Result<impl Stream<Item = Interface> + Unpin> {
     let (connection, _, messages) = new_multicast_connection(&[MulticastGroup::Link])
         .context("can't listen to changes of the network interfaces")?;
     tokio::spawn(connection);
-    Ok(messages.map(|_| ()))
+    let changed = messages.filter_map(|(message, _)| {
+        std::future::ready(match &message.payload {
+            NetlinkPayload::InnerMessage(
+                RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link),
+            ) => interface(link),
+            _ => None,
+        })
+    });
+    Ok(changed)
 }
 
 /// The filters on both directions of an interface; none if it has no clsact qdisc.
@@ -109,7 +131,7 @@ pub async fn filters(interface: &Interface) -> anyhow::Result<Vec<Filter>> {
         let messages: Vec<TcMessage> = match request.execute().try_collect().await {
             Ok(messages) => messages,
             // Without a qdisc there is nothing to list, which kernels tell in various ways.
-            Err(rtnetlink::Error::NetlinkError(_)) => continue,
+            Err(rtnetlink::Error::NetlinkError(error)) if is_nothing(&error) => continue,
             Err(error) => {
                 let context = format!("can't list the filters of {interface}");
                 return Err(anyhow::Error::new(error).context(context));
@@ -122,6 +144,10 @@ pub async fn filters(interface: &Interface) -> anyhow::Result<Vec<Filter>> {
         );
     }
     Ok(filters)
+}
+
+fn is_nothing(error: &rtnetlink::packet_core::ErrorMessage) -> bool {
+    [libc::ENOENT, libc::EINVAL, libc::EOPNOTSUPP, libc::ENODEV].contains(&-error.raw_code())
 }
 
 fn filter(direction: &'static str, message: &TcMessage) -> Option<Filter> {

@@ -1,5 +1,5 @@
 //! Where lines go. A thread of its own writes them, so that a slow disk or reader holds
-//! up nobody; what it can't take is dropped, line by line, and counted.
+//! up nobody; what it can't take is dropped, in batches of whole lines, and each counted.
 
 use std::{
     fs::{File, OpenOptions},
@@ -94,8 +94,8 @@ impl Output {
             return;
         };
         let (size, count) = (lines.len(), line_count(&lines));
-        let fits = self.shared.waiting.load(Ordering::Relaxed) + size <= MOST_WAITING;
-        if fits {
+        let waiting = self.shared.waiting.load(Ordering::Relaxed);
+        if waiting == 0 || waiting + size <= MOST_WAITING {
             self.shared.waiting.fetch_add(size, Ordering::Relaxed);
             if batches.try_send(Message::Lines(lines)).is_ok() {
                 return;

@@ -30,6 +30,8 @@ pub struct Buffer {
     pub gso_size: u32,
     /// The interface it passed.
     pub ifindex: u32,
+    /// The interface it came in by, of what the host forwards; 0 otherwise.
+    pub ingress_ifindex: u32,
 }
 
 impl Memory {
@@ -38,6 +40,7 @@ impl Memory {
         match read(framing, side, port, packet) {
             Ok((key, mut segment)) => {
                 segment.ifindex = buffer.ifindex;
+                segment.forwarded = buffer.ingress_ifindex != 0;
                 if buffer.gso_size != 0 && segment.payload > buffer.gso_size {
                     segment.segments = buffer.gso_segs;
                     segment.segment_size = buffer.gso_size;

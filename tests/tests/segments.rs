@@ -104,6 +104,12 @@ fn handshakes() -> Vec<Row> {
             assert_eq!(left.server().syn_retransmits, 1);
             assert_eq!(left.session().head.rtt.handshake_us, 0);
         }
+        "the server's own segment that completes a handshake tells no round trip": |t| {
+            t.syn().syn_ack().wait_ms(5).send(s(0, 0, 300));
+        } => |left| {
+            assert_eq!(left.session().head.seen_from, SeenFrom::HANDSHAKE);
+            assert_eq!(left.session().head.rtt.handshake_us, 0);
+        }
         "a SYN-ACK repeated after the client's ACK is counted in the session": |t| {
             t.handshake().wait_ms(1000).syn_ack();
         } => |left| {
@@ -135,6 +141,11 @@ fn handshakes() -> Vec<Row> {
             assert_eq!(left.server().bytes, 500);
             assert_eq!(left.server().window_scale, DirectionRecord::SCALE_UNKNOWN);
             assert_eq!(left.counters.get(Counter::SessionsMidstream), 1);
+        }
+        "data that the host only forwards makes no session": |t| {
+            t.send(s(0, 0, 500).forwarded());
+        } => |left| {
+            assert!(left.session.is_none());
         }
         "the client's first data completes a handshake whose ACK was lost": |t| {
             t.syn().syn_ack().wait_ms(30).send(c(0, 0, 200));
@@ -378,6 +389,18 @@ fn endings() -> Vec<Row> {
             assert!(!left.client().has(DirectionRecord::RESET_ENDED));
             assert_eq!(left.client().resets, 1);
         }
+        "a RST of the server with a forger's numbers ends nothing": |t| {
+            t.handshake().send(c(0, 0, 100)).send(s(70_000, 100, 0).flags(RST));
+        } => |left| {
+            assert!(!left.session().ended());
+            assert_eq!(left.server().resets, 1);
+        }
+        "a RST within a window that a forged segment has stretched ends nothing": |t| {
+            t.handshake().send(c(0, 0, 100)).send(s(0, 100, 0));
+            t.send(c(50_000, 0, 100)).send(c(20_000, 0, 0).flags(RST)).send(c(100, 0, 50));
+        } => |left| {
+            assert!(!left.session().ended());
+        }
         "a RST of the server ends the session": |t| {
             t.handshake().send(c(0, 0, 100)).send(s(0, 100, 0).flags(RST | ACK));
         } => |left| {
@@ -405,6 +428,23 @@ fn hostile() -> Vec<Row> {
         } => |left| {
             assert_eq!(left.client().ack, ISN_SERVER + 1 + 100);
             assert_eq!(left.counters.get(Counter::OutOfWindow), 1);
+        }
+        "an ACK a little beyond what was sent is forged, while the server is heard": |t| {
+            t.handshake().send(s(0, 0, 100)).send(c(0, 20_000, 0)).send(s(100, 0, 900)).send(c(0, 1_000, 0));
+        } => |left| {
+            assert_eq!((left.server().retransmits, left.server().bytes), (0, 1_000));
+            assert_eq!(left.counters.get(Counter::OutOfWindow), 1);
+        }
+        "an ACK of what the server sent through another interface counts": |t| {
+            t.handshake().send(s(0, 0, 100)).wait_ms(2_000).send(c(0, 20_000, 0));
+        } => |left| {
+            assert_eq!(left.client().ack, ISN_SERVER + 1 + 20_000);
+        }
+        "a packet shorter than it says is malformed": |t| {
+            t.handshake().send(c(0, 0, 100).cut(100));
+        } => |left| {
+            assert_eq!(left.client().bytes, 0);
+            assert_eq!(left.counters.get(Counter::Malformed), 1);
         }
         "a segment without ACK, SYN or RST is nobody's": |t| {
             t.handshake().send(c(0, 0, 100).flags(0));
@@ -562,6 +602,7 @@ fn run(kernel: &mut Kernel, conversation: &Conversation) {
             time_ns: packet.buffer.time_ns,
             gso_segs: packet.buffer.gso_segs,
             gso_size: packet.buffer.gso_size,
+            ingress_ifindex: packet.buffer.ingress_ifindex,
         };
         let verdict = kernel
             .run(conversation.framing(), packet.side, &packet.bytes, context)

@@ -63,6 +63,8 @@ pub enum StopReason {
     Signal,
     /// Nobody reads the output any more.
     OutputClosed,
+    /// It can't go on; the log says why.
+    Failure,
 }
 
 /// How the agent does.

@@ -453,9 +453,9 @@ impl Counters {
             fins,
         } = *earlier;
         Self {
-            bytes: self.bytes - bytes,
-            segments: self.segments - segments,
-            retransmitted_bytes: self.retransmitted_bytes - retransmitted_bytes,
+            bytes: self.bytes.saturating_sub(bytes),
+            segments: self.segments.saturating_sub(segments),
+            retransmitted_bytes: self.retransmitted_bytes.saturating_sub(retransmitted_bytes),
             retransmits: self.retransmits.wrapping_sub(retransmits),
             spurious_retransmits: self.spurious_retransmits.wrapping_sub(spurious_retransmits),
             out_of_order: self.out_of_order.wrapping_sub(out_of_order),
@@ -463,8 +463,8 @@ impl Counters {
             zero_window: self.zero_window.since(&zero_window),
             window_probes: self.window_probes.wrapping_sub(window_probes),
             keepalives: self.keepalives.wrapping_sub(keepalives),
-            resets: self.resets - resets,
-            fins: self.fins - fins,
+            resets: self.resets.saturating_sub(resets),
+            fins: self.fins.saturating_sub(fins),
         }
     }
 }

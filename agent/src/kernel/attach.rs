@@ -171,6 +171,30 @@ impl Kernel {
         Ok(())
     }
 
+    /// Whether the programs still hang where they were attached. Where the kernel doesn't
+    /// let this process look, they are taken to.
+    pub async fn holds(&mut self, attachment: &Attachment) -> anyhow::Result<bool> {
+        let interface = &attachment.interface;
+        let filters = match attachment.hook {
+            Hook::Tcx => Vec::new(),
+            Hook::Clsact => interface::filters(interface).await?,
+        };
+        for (name, attach_type) in programs(interface) {
+            let id = classifier(&mut self.ebpf, name)?.info()?.id();
+            let held = match attachment.hook {
+                Hook::Tcx => SchedClassifier::query_tcx(&interface.name, attach_type)
+                    .map_or(true, |(_, found)| {
+                        found.iter().any(|program| program.id() == id)
+                    }),
+                Hook::Clsact => filters.iter().any(|filter| filter.program_id == Some(id)),
+            };
+            if !held {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn detach_links(&mut self, attachment: &mut Attachment) -> Result<(), KernelError> {
         for (name, link) in attachment.links.drain(..) {
             let program = classifier(&mut self.ebpf, name)?;

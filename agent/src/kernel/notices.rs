@@ -31,15 +31,23 @@ impl Notices {
     /// loses none.
     pub async fn drain(&mut self, mut take: impl FnMut(Notice)) -> io::Result<()> {
         let mut ready = self.ring.readable_mut().await?;
-        let ring = ready.get_inner_mut();
-        while let Some(item) = ring.next() {
-            if let Ok(notice) = Notice::read_from_bytes(&item) {
-                take(notice);
-            } else {
-                tracing::error!(bytes = item.len(), "a notice of the wrong size");
-            }
-        }
+        read(ready.get_inner_mut(), &mut take);
         ready.clear_ready();
         Ok(())
+    }
+
+    /// Hands over all there are, without waiting.
+    pub fn take_all(&mut self, mut take: impl FnMut(Notice)) {
+        read(self.ring.get_mut(), &mut take);
+    }
+}
+
+fn read(ring: &mut RingBuf<MapData>, take: &mut impl FnMut(Notice)) {
+    while let Some(item) = ring.next() {
+        if let Ok(notice) = Notice::read_from_bytes(&item) {
+            take(notice);
+        } else {
+            tracing::error!(bytes = item.len(), "a notice of the wrong size");
+        }
     }
 }

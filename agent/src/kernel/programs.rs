@@ -120,6 +120,7 @@ impl Hooks {
 /// The loaded programs and their maps. Dropping it detaches and unloads everything.
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
+    limits: Limits,
     /// The session records.
     pub table: SessionTable,
     /// Who may use which record.
@@ -140,6 +141,8 @@ pub struct PacketContext {
     pub gso_segs: u32,
     /// Payload of each of them, in bytes.
     pub gso_size: u32,
+    /// The interface it came in by, of what this host forwards; 0 otherwise.
+    pub ingress_ifindex: u32,
 }
 
 impl Kernel {
@@ -190,6 +193,7 @@ impl Kernel {
         );
         slots.release_all(table.capacity())?;
         Ok(Self {
+            limits,
             table,
             slots,
             half_open: typed(&mut ebpf, "HALF_OPEN")?,
@@ -210,13 +214,24 @@ impl Kernel {
     }
 
     /// Attempts remembered now.
+    ///
+    /// If the entry the walk has come to is pushed out, the kernel begins the walk anew. In
+    /// a flood that could go on for ever, so the walk ends after as many entries as there
+    /// can be; what it misses, the next one finds.
     pub fn half_open(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)> + '_ {
-        // An entry that is deleted while we walk may end the walk early; what is missed
-        // then is still there the next time.
         self.half_open
             .iter()
+            .take(self.limits.half_open.get() as usize)
             .filter_map(Result::ok)
             .map(|(Abi(key), Abi(half_open))| (key, half_open))
+    }
+
+    /// One attempt, if it is still remembered.
+    pub fn half_open_of(&self, key: &FlowKey) -> Option<HalfOpen> {
+        self.half_open
+            .get(&Abi(*key), 0)
+            .ok()
+            .map(|Abi(found)| found)
     }
 
     /// Forgets an attempt; false if the kernel had forgotten it already.
@@ -304,11 +319,14 @@ where
 /// `struct __sk_buff` with the fields of `context` set (offsets: `linux/bpf.h`, where the
 /// structure is part of the kernel's stable interface).
 fn sk_buff(context: PacketContext) -> [u8; 192] {
+    const INGRESS_IFINDEX: usize = 36;
     const TSTAMP: usize = 152;
     const GSO_SEGS: usize = 164;
     const GSO_SIZE: usize = 176;
 
     let mut bytes = [0; 192];
+    bytes[INGRESS_IFINDEX..INGRESS_IFINDEX + 4]
+        .copy_from_slice(&context.ingress_ifindex.to_ne_bytes());
     bytes[TSTAMP..TSTAMP + 8].copy_from_slice(&context.time_ns.to_ne_bytes());
     bytes[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&context.gso_segs.to_ne_bytes());
     bytes[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&context.gso_size.to_ne_bytes());

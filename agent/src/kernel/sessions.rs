@@ -172,8 +172,13 @@ impl Slots {
         let fail =
             |error: MapError| KernelError::new("can't take a session from the index", &error);
         match self.index.get(&Abi(*key), 0) {
-            Ok(found) if found == slot => self.index.remove(&Abi(*key)).map_err(fail),
-            Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
+            Ok(found) if found == slot => match self.index.remove(&Abi(*key)) {
+                // A new connection on the same ports has taken it off meanwhile.
+                Err(error) if is_absent(&error) => Ok(()),
+                result => result.map_err(fail),
+            },
+            Ok(_) => Ok(()),
+            Err(error) if is_absent(&error) => Ok(()),
             Err(error) => Err(fail(error)),
         }
     }
@@ -198,5 +203,14 @@ impl Slots {
         self.free
             .push(slot, 0)
             .map_err(|error| KernelError::new("can't give a slot back", &error))
+    }
+}
+
+/// Whether the kernel says that there is no such key.
+fn is_absent(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::ENOENT),
+        _ => false,
     }
 }

@@ -40,6 +40,8 @@ impl Attempts {
         teller: &mut Teller<'_>,
         now: u64,
     ) -> Result<(), KernelError> {
+        // Those that come while we walk are in none of the counts.
+        let inserted = kernel.counters()?.get(Counter::HalfOpenInserted);
         let mut present = 0;
         let mut over = Vec::new();
         for (key, half_open) in kernel.half_open() {
@@ -50,8 +52,11 @@ impl Attempts {
         }
         let mut told = 0;
         for (key, half_open) in over {
-            if !kernel.remove_half_open(&key) {
-                // It completed, or was pushed out, just now.
+            // It may have gone on, completed or been pushed out while we walked.
+            let unchanged = kernel
+                .half_open_of(&key)
+                .is_some_and(|now| now.last_ns == half_open.last_ns);
+            if !unchanged || !kernel.remove_half_open(&key) {
                 continue;
             }
             self.removed += 1;
@@ -67,9 +72,8 @@ impl Attempts {
                 self.stats.unreported += 1;
             }
         }
-        let counters = kernel.counters()?;
-        let gone = counters.get(Counter::HalfOpenCompleted) + self.removed + present;
-        let displaced = counters.get(Counter::HalfOpenInserted).saturating_sub(gone);
+        let completed = kernel.counters()?.get(Counter::HalfOpenCompleted);
+        let displaced = inserted.saturating_sub(completed + self.removed + present);
         self.stats.half_open = present;
         self.stats.displaced = self.stats.displaced.max(displaced);
         Ok(())

@@ -78,33 +78,22 @@ impl Interfaces {
         }
     }
 
-    /// Follows interfaces that have gone, or come back under the same name.
-    pub(super) async fn reconcile(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
-        let present = interface::all().await?;
+    /// Follows interfaces that have gone, or come back under the same name, and programs
+    /// that somebody else has taken off. What can't be done now is tried again later.
+    pub(super) async fn reconcile(&mut self, kernel: &mut Kernel) {
         for watched in &mut self.watched {
-            let now = present.iter().find(|found| found.name == watched.name);
-            let attached = watched.attachment.as_ref().map(Attachment::interface);
-            if now == attached {
-                continue;
-            }
-            if let Some(attachment) = watched.attachment.take() {
-                tracing::warn!("interface {} is gone", watched.name);
-                if let Err(error) = kernel.detach(attachment).await {
-                    // Its qdisc went with it.
-                    tracing::debug!(%error, "nothing to detach");
-                }
-            }
-            if let Some(interface) = now {
-                match kernel.attach(interface, self.hook).await {
-                    Ok(attachment) => {
-                        tracing::info!("interface {} is back, and watched", watched.name);
-                        watched.attachment = Some(attachment);
-                    }
-                    Err(error) => tracing::error!("{error}; trying again later"),
-                }
+            if let Err(error) = watched.reconcile(kernel, self.hook).await {
+                tracing::error!("{error:#}; trying again later");
             }
         }
-        Ok(())
+    }
+
+    /// Whether a change of this interface matters here.
+    pub(super) fn concern(&self, changed: &Interface) -> bool {
+        self.watched
+            .iter()
+            .any(|watched| watched.name == changed.name)
+            || self.name(changed.index).is_some()
     }
 
     /// Those that are attached.
@@ -140,6 +129,30 @@ impl Interfaces {
         self.watched
             .iter()
             .filter_map(|watched| watched.attachment.as_ref())
+    }
+}
+
+impl Watched {
+    async fn reconcile(&mut self, kernel: &mut Kernel, hook: HookChoice) -> anyhow::Result<()> {
+        let now = interface::find(&self.name).await?;
+        if let Some(attachment) = &self.attachment {
+            if now.as_ref() == Some(attachment.interface()) && kernel.holds(attachment).await? {
+                return Ok(());
+            }
+        } else if now.is_none() {
+            return Ok(());
+        }
+        if let Some(attachment) = self.attachment.take() {
+            tracing::warn!("interface {} is gone, or the programs on it", self.name);
+            if let Err(error) = kernel.detach(attachment).await {
+                tracing::debug!(%error, "nothing to detach");
+            }
+        }
+        if let Some(interface) = now {
+            self.attachment = Some(kernel.attach(&interface, hook).await?);
+            tracing::info!("interface {} is watched again", self.name);
+        }
+        Ok(())
     }
 }
 

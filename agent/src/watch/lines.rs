@@ -8,6 +8,10 @@ use crate::{
     output::Output,
 };
 
+/// Bytes handed over at once. What the output can't take is dropped by batches, so they
+/// are small against all that may wait.
+const BATCH: usize = 64 << 10;
+
 /// Writes events, and numbers them.
 pub(super) struct Lines {
     output: Output,
@@ -55,6 +59,9 @@ impl Lines {
         interface: Option<&'a str>,
         event: impl FnOnce(Head<'a>) -> Event<'a>,
     ) {
+        if self.buffer.len() >= BATCH {
+            self.flush();
+        }
         self.written += 1;
         let head = Head {
             schema: SCHEMA,

@@ -45,7 +45,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut interfaces = Interfaces::claim(&config.interfaces, config.hook).await?;
     let mut kernel = Kernel::load(&config.ports, config.limits).map_err(Failure::host)?;
-    let notices = kernel.notices()?.context("the notices were taken")?;
+    let mut notices = kernel.notices()?.context("the notices were taken")?;
     interfaces.attach(&mut kernel).await?;
 
     let mut watch = Watch {
@@ -57,10 +57,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         interfaces,
     };
     watch.tell_start()?;
-    let result = watch.follow(notices, &mut signals).await;
-    let reason = result.as_ref().copied().unwrap_or(StopReason::Signal);
-    watch.stop(reason).await?;
-    result.map(|_| ())
+    let result = watch.follow(&mut notices, &mut signals).await;
+    let reason = result.as_ref().copied().unwrap_or(StopReason::Failure);
+    let stopped = watch.stop(&mut notices, reason).await;
+    result.and(stopped)
 }
 
 struct Watch {
@@ -75,7 +75,7 @@ struct Watch {
 impl Watch {
     async fn follow(
         &mut self,
-        mut notices: Notices,
+        notices: &mut Notices,
         signals: &mut Signals,
     ) -> Result<StopReason, Failure> {
         let mut ticks = ticks(self.config.interval);
@@ -92,7 +92,11 @@ impl Watch {
                     self.take_notices(&mut batch);
                 }
                 () = until(self.sessions.next_due()) => self.settle()?,
-                Some(()) = changes.next() => self.interfaces.reconcile(&mut self.kernel).await?,
+                Some(interface) = changes.next() => {
+                    if self.interfaces.concern(&interface) {
+                        self.interfaces.reconcile(&mut self.kernel).await;
+                    }
+                }
                 _ = ticks.tick() => self.tick().await?,
             }
             self.lines.flush();
@@ -122,7 +126,7 @@ impl Watch {
     /// What each interval brings.
     async fn tick(&mut self) -> Result<(), Failure> {
         self.lines.adjust_clock();
-        self.interfaces.reconcile(&mut self.kernel).await?;
+        self.interfaces.reconcile(&mut self.kernel).await;
         self.scan()?;
         self.tell_stats()
     }
@@ -211,8 +215,11 @@ impl Watch {
     }
 
     /// Detaches, tells what is left to tell, and ends.
-    async fn stop(mut self, reason: StopReason) -> Result<(), Failure> {
+    async fn stop(mut self, notices: &mut Notices, reason: StopReason) -> Result<(), Failure> {
         self.interfaces.detach(&mut self.kernel).await;
+        let mut batch = Vec::new();
+        notices.take_all(|notice| batch.push(notice));
+        self.take_notices(&mut batch);
         self.scan()?;
         let mut teller = Teller {
             lines: &mut self.lines,

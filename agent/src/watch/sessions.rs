@@ -105,7 +105,8 @@ impl Sessions {
             return;
         }
         self.begin(kernel, teller, slot);
-        if kind == NoticeKind::SessionEnd as u32 {
+        // The notice may be older than the session that is in the slot now.
+        if kind == NoticeKind::SessionEnd as u32 && has_ended(kernel, slot) {
             self.end_later(slot, time_ns);
         }
     }
@@ -169,6 +170,7 @@ impl Sessions {
                 Slot::Live(_) | Slot::Retired => {}
             }
             let pulse = kernel.table.pulse(slot);
+            let ended = has_ended(kernel, slot);
             let Slot::Live(known) = self.slot(slot) else {
                 continue;
             };
@@ -176,11 +178,10 @@ impl Sessions {
                 known.segments = pulse.segments;
                 known.changed_ns = now;
                 self.health(kernel, teller, slot, now);
-            } else if !known.ending && now.saturating_sub(known.changed_ns) >= dead_after_ns {
+            } else if !ended && now.saturating_sub(known.changed_ns) >= dead_after_ns {
                 dead.push(slot);
             }
-            let superseded = kernel.table.state(slot) == SlotState::SUPERSEDED;
-            if pulse.ended || superseded {
+            if ended {
                 self.end_later(slot, now);
             }
         }
@@ -265,18 +266,20 @@ impl Sessions {
         slot: u32,
         now: u64,
     ) -> Result<(), KernelError> {
+        let Slot::Live(known) = self.slot(slot) else {
+            return Ok(());
+        };
+        let number = known.number;
+        *self.slot(slot) = Slot::Retired;
         let record = kernel.table.read(slot);
         kernel.slots.retire(&record.head.key, slot)?;
         // What came until the index forgot it belongs to it, too.
         let record = kernel.table.read(slot);
-        let Slot::Live(known) = std::mem::replace(self.slot(slot), Slot::Retired) else {
-            return Ok(());
-        };
         self.retired.push_back(Due {
             at_ns: now + GRACE_NS,
             slot,
         });
-        self.tell_end(teller, &record, known.number);
+        self.tell_end(teller, &record, number);
         Ok(())
     }
 
@@ -342,6 +345,11 @@ impl Sessions {
     }
 }
 
+/// Whether the session in a slot has ended, or given its ports to another.
+fn has_ended(kernel: &Kernel, slot: u32) -> bool {
+    kernel.table.pulse(slot).ended || kernel.table.state(slot) == SlotState::SUPERSEDED
+}
+
 fn pop_due(queue: &mut VecDeque<Due>, now: u64) -> Option<Due> {
     queue.pop_front_if(|due| due.at_ns <= now)
 }
@@ -374,14 +382,15 @@ fn ending(record: &SessionRecord) -> Ending {
     } else {
         CloseBy::Unknown
     };
-    let how = if record.head.state == SlotState::SUPERSEDED {
-        CloseHow::Superseded
-    } else if client.has(DirectionRecord::RESET_ENDED) || server.has(DirectionRecord::RESET_ENDED) {
-        CloseHow::Reset
-    } else if record.ended() {
-        CloseHow::Fin
-    } else {
-        CloseHow::Dead
-    };
+    let how =
+        if client.has(DirectionRecord::RESET_ENDED) || server.has(DirectionRecord::RESET_ENDED) {
+            CloseHow::Reset
+        } else if record.ended() {
+            CloseHow::Fin
+        } else if record.head.state == SlotState::SUPERSEDED {
+            CloseHow::Superseded
+        } else {
+            CloseHow::Dead
+        };
     Ending { by, how }
 }

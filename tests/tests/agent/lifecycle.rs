@@ -180,9 +180,9 @@ fn syn_and_syn_ack_retransmissions_are_told_at_the_start() -> Result<()> {
         .session_start()
         .and_then(|start| start.handshake.clone())
         .context("a handshake")?;
-    // The client repeats its SYN, or the server its SYN-ACK, or both; Linux does both
-    // after a second, and the server answers the second SYN as well.
-    assert_eq!(handshake.from_client.syn_retransmits, 1);
+    // After a second, the client repeats its SYN and the server its SYN-ACK. Whichever is
+    // first, a SYN-ACK is sent again.
+    assert!(handshake.from_client.syn_retransmits <= 1);
     assert!(handshake.from_server.syn_retransmits >= 1);
     assert_eq!(
         handshake.rtt_us, None,

@@ -35,6 +35,7 @@ pub(crate) struct Said {
     window: u16,
     ttl: u8,
     gso_size: u32,
+    forwarded: bool,
     patches: Vec<(usize, u8)>,
     cut: Option<usize>,
     padding: usize,
@@ -98,6 +99,7 @@ fn say(side: Side, seq: u32, ack: u32, payload: usize) -> Said {
         window: 1_000,
         ttl: 64,
         gso_size: 0,
+        forwarded: false,
         patches: Vec::new(),
         cut: None,
         padding: 0,
@@ -123,6 +125,12 @@ impl Said {
     /// In one buffer, to be cut into segments of this size.
     pub(crate) fn gso(mut self, size: u32) -> Self {
         self.gso_size = size;
+        self
+    }
+
+    /// As one that the host only forwards.
+    pub(crate) fn forwarded(mut self) -> Self {
+        self.forwarded = true;
         self
     }
 
@@ -290,6 +298,7 @@ impl Conversation {
                     size => payload.div_ceil(size),
                 },
                 ifindex: IFINDEX,
+                ingress_ifindex: if said.forwarded { IFINDEX } else { 0 },
             },
         });
         self
