@@ -110,7 +110,11 @@ impl Counts {
 }
 
 /// Programs of others that sstpulse is tested with, and their packages in Debian.
-const PROGRAMS: [(&str, &str); 2] = [("openssl", "openssl"), ("tc", "iproute2")];
+const PROGRAMS: [(&str, &str); 3] = [
+    ("openssl", "openssl"),
+    ("python3", "python3"),
+    ("tc", "iproute2"),
+];
 
 /// Installs them if they are missing, where there is a Debian to do so.
 fn other_programs() -> anyhow::Result<()> {

@@ -195,15 +195,17 @@ impl Kernel {
         Ok(true)
     }
 
+    /// Detaches both, even if one fails; the first failure is told.
     fn detach_links(&mut self, attachment: &mut Attachment) -> Result<(), KernelError> {
+        let mut result = Ok(());
         for (name, link) in attachment.links.drain(..) {
-            let program = classifier(&mut self.ebpf, name)?;
-            if let Err(error) = program.detach(link) {
+            let detached = classifier(&mut self.ebpf, name)?.detach(link);
+            if let Err(error) = detached {
                 let what = format!("can't detach {name} from {}", attachment.interface);
-                return Err(KernelError::new(what, &error));
+                result = result.and(Err(KernelError::new(what, &error)));
             }
         }
-        Ok(())
+        result
     }
 }
 

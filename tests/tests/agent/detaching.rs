@@ -1,9 +1,13 @@
 //! Everything down again, whatever happened; and nothing of anybody else.
 
-use std::process::Command;
+use std::{
+    os::unix::process::CommandExt as _,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{Agent, Lab, SERVER_INTERFACE, agent::execute, require_root};
+use lab::{Agent, Lab, SERVER_INTERFACE, agent::execute, require_root, wait_until};
 
 use crate::{WATCH, server_v4};
 
@@ -118,6 +122,46 @@ fn what_others_attached_stays_untouched() -> Result<()> {
 }
 
 #[test]
+fn what_somebody_else_takes_off_is_put_back() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let agent = Agent::start(&lab.server, &with_hook("clsact"))?;
+    tc(&lab, &["qdisc", "del", "dev", SERVER_INTERFACE, "clsact"])?;
+    let back = || filters(&lab).is_ok_and(|filters| filters.contains("sstpulse_out"));
+    wait_until(Duration::from_secs(10), "the programs are back", back)?;
+    agent.stop()?;
+    assert_nothing_of_ours(&lab)
+}
+
+#[test]
+fn a_stranger_on_the_name_of_an_agent_keeps_none_from_running() -> Result<()> {
+    const NOBODY: u32 = 65_534;
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    // Python, as another user, takes the abstract name by which agents find each other.
+    let stranger = "import socket, sys; s = socket.socket(socket.AF_UNIX); \
+        s.bind('\\0sstpulse/eth0'); s.listen(); print('ready', flush=True); sys.stdin.read()";
+    let mut stranger = lab.server.spawn_process(
+        Command::new("python3")
+            .args(["-c", stranger])
+            .uid(NOBODY)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped()),
+    )?;
+    stranger.wait_for_line("ready")?;
+    let agent = Agent::start(&lab.server, &WATCH)?;
+    let detached = execute(&lab.server, &["detach"])?;
+    assert!(detached.status.success(), "{}", detached.stderr);
+    assert!(stranger.try_wait()?.is_none(), "strangers are let alone");
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
 fn detach_stops_a_running_agent() -> Result<()> {
     if !require_root() {
         return Ok(());
@@ -149,7 +193,7 @@ fn traffic_passes_as_before_with_either_hook() -> Result<()> {
         let agent = Agent::start(&lab.server, &with_hook(hook))?;
         let server = lab::PlainServer::start(&lab.server, server_v4(), exchange)?;
         lab::plain::exchange_many(&lab.client, server.address(), exchange, 20, 4)?;
-        agent.wait_for_count(std::time::Duration::from_secs(20), "ends", 20, |line| {
+        agent.wait_for_count(Duration::from_secs(20), "ends", 20, |line| {
             line.session_end().is_some()
         })?;
         agent.stop()?;
