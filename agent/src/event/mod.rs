@@ -12,8 +12,8 @@ pub use agent::{
 };
 pub(crate) use session::known;
 pub use session::{
-    Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals, Ending,
-    Endpoint, Handshake, HandshakeSide, Mss, Network, NetworkType, Rtt, SeenFrom, Session,
+    About, Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals,
+    Ending, Endpoint, Handshake, HandshakeSide, Mss, Network, NetworkType, Rtt, SeenFrom, Session,
     SessionEnd, SessionHealth, SessionStart, Ttl, ZeroWindow,
 };
 

@@ -60,12 +60,9 @@ pub enum NetworkType {
     Ipv6,
 }
 
-/// A handshake completed, or a connection older than the agent was found.
+/// Which session a line is about.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct SessionStart<'a> {
-    #[serde(flatten)]
-    #[expect(missing_docs, reason = "documented where it is defined")]
-    pub head: Head<'a>,
+pub struct About<'a> {
     /// Which session.
     pub session: Session,
     /// The client's end.
@@ -74,6 +71,17 @@ pub struct SessionStart<'a> {
     pub server: Endpoint,
     /// What carries it.
     pub network: Network<'a>,
+}
+
+/// A handshake completed, or a connection older than the agent was found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SessionStart<'a> {
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "documented where it is defined")]
+    pub head: Head<'a>,
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "documented where it is defined")]
+    pub about: About<'a>,
     /// What the handshake showed; null if it was not seen.
     pub handshake: Option<Handshake>,
 }
@@ -111,14 +119,9 @@ pub struct SessionHealth<'a> {
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
     pub head: Head<'a>,
-    /// Which session.
-    pub session: Session,
-    /// The client's end.
-    pub client: Endpoint,
-    /// The server's end.
-    pub server: Endpoint,
-    /// What carries it.
-    pub network: Network<'a>,
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "documented where it is defined")]
+    pub about: About<'a>,
     /// Round-trip times of the session so far.
     pub rtt_us: Rtt,
     /// What the client sent since the last line about this session.
@@ -133,14 +136,9 @@ pub struct SessionEnd<'a> {
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
     pub head: Head<'a>,
-    /// Which session.
-    pub session: Session,
-    /// The client's end.
-    pub client: Endpoint,
-    /// The server's end.
-    pub server: Endpoint,
-    /// What carries it.
-    pub network: Network<'a>,
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "documented where it is defined")]
+    pub about: About<'a>,
     /// Who ended it, and how.
     pub end: Ending,
     /// Round-trip times.

@@ -12,8 +12,8 @@ use sstpulse_common::{DirectionRecord, Notice, NoticeKind, SessionRecord, record
 use super::{interfaces::Interfaces, lines::Lines};
 use crate::{
     event::{
-        CloseBy, CloseHow, Counters, DirectionTotals, Ending, Endpoint, Event, Handshake, Network,
-        SeenFrom, Session, SessionEnd, SessionHealth, SessionStart, SessionStats,
+        About, CloseBy, CloseHow, Counters, DirectionTotals, Ending, Endpoint, Event, Handshake,
+        Network, SeenFrom, Session, SessionEnd, SessionHealth, SessionStart, SessionStats,
     },
     kernel::{Kernel, KernelError},
 };
@@ -135,15 +135,12 @@ impl Sessions {
             self.stats.started_midstream += 1;
         }
         let now = record.head.start_ns;
-        let session = self.session(teller.lines, &record, known.number, now);
+        let about = self.about(teller.lines, &record, known.number, now);
         let interface = interface(teller.interfaces, &record);
         teller.lines.write(now, interface, |head| {
             Event::SessionStart(SessionStart {
                 head,
-                session,
-                client: Endpoint::client(&record.head.key),
-                server: Endpoint::server(&record.head.key),
-                network: Network::of(&record.head.key),
+                about,
                 handshake: Handshake::of(&record),
             })
         });
@@ -202,15 +199,12 @@ impl Sessions {
         known.from_server = from_server;
         let number = known.number;
 
-        let session = self.session(teller.lines, &record, number, now);
+        let about = self.about(teller.lines, &record, number, now);
         let interface = interface(teller.interfaces, &record);
         teller.lines.write(now, interface, |head| {
             Event::SessionHealth(SessionHealth {
                 head,
-                session,
-                client: Endpoint::client(&record.head.key),
-                server: Endpoint::server(&record.head.key),
-                network: Network::of(&record.head.key),
+                about,
                 rtt_us: record.head.rtt.into(),
                 from_client: client_delta,
                 from_server: server_delta,
@@ -294,15 +288,12 @@ impl Sessions {
             CloseHow::Superseded => self.stats.ended_superseded += 1,
         }
         let now = last_seen_ns(record);
-        let session = self.session(teller.lines, record, number, now);
+        let about = self.about(teller.lines, record, number, now);
         let interface = interface(teller.interfaces, record);
         teller.lines.write(now, interface, |head| {
             Event::SessionEnd(SessionEnd {
                 head,
-                session,
-                client: Endpoint::client(&record.head.key),
-                server: Endpoint::server(&record.head.key),
-                network: Network::of(&record.head.key),
+                about,
                 end: ending,
                 rtt_us: record.head.rtt.into(),
                 from_client: DirectionTotals::of(&record.from_client, now),
@@ -324,13 +315,24 @@ impl Sessions {
         Ok(())
     }
 
-    fn session(&self, lines: &Lines, record: &SessionRecord, number: u64, now: u64) -> Session {
+    fn about(
+        &self,
+        lines: &Lines,
+        record: &SessionRecord,
+        number: u64,
+        now: u64,
+    ) -> About<'static> {
         let start_ns = record.head.start_ns;
-        Session {
-            id: format!("{:08x}{number:08x}", self.run),
-            start: lines.time(start_ns),
-            duration_ms: now.saturating_sub(start_ns) / 1_000_000,
-            seen_from: seen_from(record),
+        About {
+            session: Session {
+                id: format!("{:08x}{number:08x}", self.run),
+                start: lines.time(start_ns),
+                duration_ms: now.saturating_sub(start_ns) / 1_000_000,
+                seen_from: seen_from(record),
+            },
+            client: Endpoint::client(&record.head.key),
+            server: Endpoint::server(&record.head.key),
+            network: Network::of(&record.head.key),
         }
     }
 
