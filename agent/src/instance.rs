@@ -11,6 +11,7 @@ use std::{
         linux::net::SocketAddrExt as _,
         unix::net::{SocketAddr, UnixListener, UnixStream},
     },
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -22,6 +23,9 @@ use nix::{
     unistd::{Pid, Uid},
 };
 use tokio::{io::AsyncReadExt as _, net};
+
+/// How long an agent may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The right to watch an interface, held while it lives.
 pub struct Instance {
@@ -119,11 +123,18 @@ impl Owner {
         kill(Pid::from_raw(self.pid), Signal::SIGTERM).with_context(|| {
             format!("can't stop the sstpulse that runs as process {}", self.pid)
         })?;
+        self.stream
+            .set_read_timeout(Some(PATIENCE))
+            .context("can't set a time to wait")?;
         // The agent says nothing, so this lasts until it is gone.
         let mut nothing = [0];
         match self.stream.read(&mut nothing) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => bail!(
+                "process {} was asked to stop, and has not within {PATIENCE:?}; is it stopped?",
+                self.pid
+            ),
             Err(error) => Err(error).with_context(|| {
                 format!(
                     "can't wait for the end of the sstpulse that runs as process {}",

@@ -45,6 +45,7 @@ struct Shared {
     waiting: AtomicUsize,
     dropped: AtomicU64,
     failed: AtomicU64,
+    failing: AtomicBool,
     closed: AtomicBool,
     closing: Notify,
 }
@@ -70,7 +71,6 @@ impl Output {
             path: path.map(Path::to_owned),
             shared: Arc::clone(&shared),
             torn: false,
-            failing: false,
         };
         let writer = thread::Builder::new()
             .name("output".into())
@@ -146,6 +146,12 @@ impl Output {
         {
             bail!("the thread that writes the output has failed; lines may be lost");
         }
+        if self.shared.failing.load(Ordering::Relaxed) {
+            bail!(
+                "the last lines could not be written; {} lines are lost in all",
+                self.failed()
+            );
+        }
         Ok(())
     }
 }
@@ -157,8 +163,6 @@ struct Writer {
     shared: Arc<Shared>,
     /// The last write ended within a line.
     torn: bool,
-    /// The last write failed; so it is said once.
-    failing: bool,
 }
 
 impl Writer {
@@ -184,26 +188,36 @@ impl Writer {
         let result = self.mend().and_then(|()| self.write_all(&mut rest));
         match result {
             Ok(()) => {
-                if self.failing {
+                if self.shared.failing.swap(false, Ordering::Relaxed) {
                     tracing::info!("the output takes lines again");
                 }
-                self.failing = false;
             }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.shared.closed.store(true, Ordering::Release);
                 self.shared.closing.notify_one();
             }
             Err(error) => {
-                self.torn = self.torn || rest.len() != lines.len() && !ends_line(lines, rest);
+                let written = &lines[..lines.len() - rest.len()];
+                let tail = written.len() - memchr::memrchr(b'\n', written).map_or(0, |at| at + 1);
+                self.torn = self.torn || (tail > 0 && !self.take_back(tail));
                 self.shared
                     .failed
                     .fetch_add(line_count(rest), Ordering::Relaxed);
-                if !self.failing {
+                if !self.shared.failing.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, "can't write events to {}; lines are lost", self.name());
                 }
-                self.failing = true;
             }
         }
+    }
+
+    /// Takes back the last `length` bytes, the beginning of a line that the disk had no room
+    /// for; false if the output is no file that can be cut.
+    fn take_back(&self, length: usize) -> bool {
+        let Ok(metadata) = self.file.metadata() else {
+            return false;
+        };
+        let whole = metadata.len().saturating_sub(length as u64);
+        metadata.is_file() && self.path.is_some() && self.file.set_len(whole).is_ok()
     }
 
     /// Ends a line that an earlier failure left unfinished.
@@ -255,11 +269,6 @@ fn open(path: &Path) -> anyhow::Result<File> {
         .create(true)
         .open(path)
         .with_context(|| format!("can't open the output file {}", path.display()))
-}
-
-/// Whether what was written of `lines` before `rest` ends with a line's end.
-fn ends_line(lines: &[u8], rest: &[u8]) -> bool {
-    lines[..lines.len() - rest.len()].ends_with(b"\n")
 }
 
 fn line_count(lines: &[u8]) -> u64 {

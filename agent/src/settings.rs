@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 use jiff::SignedDuration;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::{
     cli::ConfigFile,
@@ -34,7 +34,7 @@ pub struct Settings {
         value_name = "IFACE",
         value_delimiter = ','
     )]
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_or_many")]
     pub interface: Vec<String>,
 
     /// The server's TCP port; several by repeating it or with commas [default: 443]
@@ -46,7 +46,7 @@ pub struct Settings {
         value_delimiter = ',',
         value_parser = clap::value_parser!(u16).range(1..)
     )]
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_or_many")]
     pub port: Vec<u16>,
 
     /// Append events to this file instead of writing them to stdout
@@ -54,11 +54,11 @@ pub struct Settings {
     pub output: Option<PathBuf>,
 
     /// Time between two looks at all sessions, and between their health lines [default: 10s]
-    #[arg(long, env = "SSTPULSE_INTERVAL", value_name = "TIME")]
+    #[arg(long, env = "SSTPULSE_INTERVAL", value_name = "TIME", value_parser = time)]
     pub interval: Option<SignedDuration>,
 
     /// A session with no segment either way for this long counts as dead [default: 15m]
-    #[arg(long, env = "SSTPULSE_DEAD_AFTER", value_name = "TIME")]
+    #[arg(long, env = "SSTPULSE_DEAD_AFTER", value_name = "TIME", value_parser = time)]
     pub dead_after: Option<SignedDuration>,
 
     /// Sessions that can be followed at once; each takes 436 bytes of kernel memory
@@ -98,9 +98,12 @@ const DEFAULT_MAX_SESSIONS: u32 = 65_536;
 /// More records than this the kernel can't keep in one array.
 const MOST_SESSIONS: u32 = 4_000_000;
 
-/// The interval's bounds: below, the agent would be busy with itself; above, nobody would
-/// see it live.
-const INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_hours(1));
+/// Below this, the agent would be busy with itself.
+const LEAST_TIME: Duration = Duration::from_millis(100);
+/// An interval above this shows nobody what happens while it happens.
+const MOST_INTERVAL: Duration = Duration::from_hours(1);
+/// A slot is kept for a session this long after its last segment.
+const MOST_DEAD_AFTER: Duration = Duration::from_hours(30 * 24);
 
 /// Half-open connections remembered: an hour of an attempt a second on a small host, and
 /// a second of a flood on any.
@@ -126,7 +129,7 @@ impl Config {
             max_sessions,
             hook,
         } = settings;
-        if interfaces.is_empty() {
+        if interfaces.iter().all(String::is_empty) {
             bail!("no interface is named; say which one clients come in by, as in `-i eth0`");
         }
         if let Some(name) = twice(&interfaces) {
@@ -148,8 +151,13 @@ impl Config {
             interfaces,
             ports,
             output,
-            interval: duration("interval", interval, DEFAULT_INTERVAL)?,
-            dead_after: duration("dead-after", dead_after, DEFAULT_DEAD_AFTER)?,
+            interval: duration("interval", interval, DEFAULT_INTERVAL, MOST_INTERVAL)?,
+            dead_after: duration(
+                "dead-after",
+                dead_after,
+                DEFAULT_DEAD_AFTER,
+                MOST_DEAD_AFTER,
+            )?,
             limits: Limits {
                 sessions: NonZeroU32::new(sessions).context("max-sessions can't be 0")?,
                 half_open: HALF_OPEN,
@@ -187,20 +195,42 @@ fn duration(
     name: &str,
     given: Option<SignedDuration>,
     default: Duration,
+    most: Duration,
 ) -> anyhow::Result<Duration> {
     let Some(given) = given else {
         return Ok(default);
     };
-    let (least, most) = INTERVALS;
-    let most = if name == "interval" {
-        most
-    } else {
-        Duration::MAX
-    };
     match Duration::try_from(given) {
-        Ok(duration) if duration >= least && duration <= most => Ok(duration),
-        _ => bail!("{name} {given:#} is out of range; it goes from 100ms to {most:?}"),
+        Ok(duration) if (LEAST_TIME..=most).contains(&duration) => Ok(duration),
+        _ => bail!(
+            "{name} {given:#} is out of range; it goes from 100ms to {} hours",
+            most.as_secs() / 3_600
+        ),
     }
+}
+
+/// Reads a time from the command line.
+fn time(text: &str) -> Result<SignedDuration, String> {
+    text.parse()
+        .map_err(|_| "that is no time; write it with its unit, as in 10s, 500ms or 15m".into())
+}
+
+/// Reads a list, or one thing for a list of it.
+fn one_or_many<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected one, or a list in brackets")]
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
 }
 
 fn twice(names: &[String]) -> Option<&String> {

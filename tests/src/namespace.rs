@@ -33,7 +33,7 @@ impl Namespace {
     /// Makes a namespace with its loopback up and binds it at `/run/netns/<name>`, so that
     /// `ip netns exec <name>` finds it.
     pub fn create(name: &str) -> Result<Self> {
-        fs::create_dir_all(DIRECTORY).with_context(|| format!("cannot make {DIRECTORY}"))?;
+        prepare_directory()?;
         let place = place(name);
         File::create_new(&place).with_context(|| format!("cannot make {}", place.display()))?;
         // From here on the value exists, so that any failure takes the file away again.
@@ -161,6 +161,22 @@ fn bind_new(place: &Path) -> Result<()> {
         None::<&str>,
     )
     .with_context(|| format!("cannot bind the namespace to {}", place.display()))
+}
+
+/// Makes the directory a mount of its own whose mounts are shared, as `ip netns` does: it
+/// would otherwise do so later, and hide what is mounted there by then.
+fn prepare_directory() -> Result<()> {
+    fs::create_dir_all(DIRECTORY).with_context(|| format!("cannot make {DIRECTORY}"))?;
+    let change = |source, flags| {
+        let none = None::<&str>;
+        mount(source, DIRECTORY, none, flags | MsFlags::MS_REC, none)
+    };
+    if change(None::<&str>, MsFlags::MS_SHARED).is_ok() {
+        return Ok(());
+    }
+    change(Some(DIRECTORY), MsFlags::MS_BIND)
+        .and_then(|()| change(None, MsFlags::MS_SHARED))
+        .with_context(|| format!("cannot make {DIRECTORY} a mount of its own"))
 }
 
 /// Takes away all that is mounted at `place` and then the file. There is nobody to tell of a

@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     /// How long the sessions go on
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(15..=600))]
     seconds: u64,
-    /// Leave the lab up at the end, and say how to enter it
+    /// Leave the lab up at the end until Ctrl-C, and say how to enter it
     #[arg(long)]
     keep: bool,
 }

@@ -111,6 +111,9 @@ fn privileges() -> Finding {
 
 /// Loads the programs for a moment, so that the verifier has seen them; attaches nothing.
 fn programs(config: &Config) -> Finding {
+    if host::require_privileges().is_err() {
+        return unexamined("programs");
+    }
     const FEW: Limits = Limits {
         sessions: NonZeroU32::MIN,
         half_open: NonZeroU32::MIN,
@@ -123,6 +126,9 @@ fn programs(config: &Config) -> Finding {
 }
 
 fn hook() -> Finding {
+    if host::require_privileges().is_err() {
+        return unexamined("hook");
+    }
     let detail = if has_tcx() {
         "tcx"
     } else {
@@ -131,10 +137,15 @@ fn hook() -> Finding {
     Finding::new("hook", Grade::Ok, detail)
 }
 
+fn unexamined(what: &'static str) -> Finding {
+    Finding::new(what, Grade::Warning, "not examined without privileges")
+}
+
 async fn watched_interface(name: &str) -> Result<Finding, Failure> {
     let found = interface::find(name).await?;
     let Some(interface) = found else {
-        let detail = format!("there is no interface {name} here; `ip link` lists those there are");
+        let detail =
+            format!("there is no interface {name:?} here; `ip link` lists those there are");
         return Ok(Finding::new("interface", Grade::Failure, detail));
     };
     if let Some(owner) = instance::owner(name)? {

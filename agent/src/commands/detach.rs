@@ -27,7 +27,7 @@ pub(super) async fn detach(arguments: &DetachArgs) -> Result<(), Failure> {
         }
     }
     if nothing {
-        eprintln!("nothing of sstpulse is attached");
+        eprintln!("nothing of sstpulse is attached in this network namespace");
     }
     Ok(())
 }

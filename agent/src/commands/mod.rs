@@ -40,7 +40,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
         }
         Command::Man => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            clap_mangen::Man::new(Cli::command().flatten_help(true)).render(&mut page)?;
             print(&page)
         }
     }

@@ -55,7 +55,7 @@ pub(super) async fn status(arguments: &StatusArgs) -> Result<(), Failure> {
         return print(format!("{}\n", serde_json::to_string_pretty(&rows)?).as_bytes());
     }
     if rows.is_empty() {
-        return print(b"nothing of sstpulse is attached\n");
+        return print(b"nothing of sstpulse is attached in this network namespace\n");
     }
     print(format!("{}\n", table(&rows)).as_bytes())
 }
@@ -107,8 +107,11 @@ fn table(rows: &[Row]) -> Table {
             row.direction.into(),
             row.hook.to_string(),
             format!("{} (id {})", row.program, row.program_id),
-            row.agent_pid
-                .map_or_else(|| "killed".into(), |pid| format!("process {pid}")),
+            match (row.agent_pid, row.hook) {
+                (Some(pid), _) => format!("process {pid}"),
+                (None, Hook::Tcx) => "runs, not found".into(),
+                (None, Hook::Clsact) => "killed".into(),
+            },
             counter(|counters| counters.sessions_started),
             counter(|counters| counters.table_full_segments),
             counter(|counters| counters.notices_lost),

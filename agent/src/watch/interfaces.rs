@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     instance::Instance,
     interface::{self, Interface},
-    kernel::{Attachment, HookChoice, Kernel, detach_leftovers},
+    kernel::{Attachment, HookChoice, Kernel, attached, detach_leftovers},
 };
 
 /// The interfaces, by name, and what is attached to them.
@@ -35,6 +35,12 @@ impl Interfaces {
             let leftovers = detach_leftovers(&interface).await?;
             if !leftovers.is_empty() {
                 tracing::warn!("took off what an agent that was killed had left on {name}");
+            }
+            // Whoever holds the name: two agents would count everything twice.
+            if !attached(&interface).await?.is_empty() {
+                return Err(Failure::host(anyhow!(
+                    "the programs of another sstpulse are attached to {name}; stop it first"
+                )));
             }
             watched.push(Watched {
                 name: name.clone(),
@@ -162,7 +168,7 @@ async fn lookup(name: &str) -> Result<Interface, Failure> {
         .with_context(|| format!("can't look up the interface {name}"))?
         .ok_or_else(|| {
             Failure::host(anyhow!(
-                "there is no interface {name} here; `ip link` lists those there are"
+                "there is no interface {name:?} here; `ip link` lists those there are"
             ))
         })
 }

@@ -55,6 +55,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         config,
         kernel,
         interfaces,
+        told_full: 0,
     };
     watch.tell_start()?;
     let result = watch.follow(&mut notices, &mut signals).await;
@@ -70,6 +71,8 @@ struct Watch {
     sessions: Sessions,
     attempts: Attempts,
     lines: Lines,
+    /// Segments without room that the log has told of.
+    told_full: u64,
 }
 
 impl Watch {
@@ -201,6 +204,15 @@ impl Watch {
 
     fn tell_stats(&mut self) -> Result<(), Failure> {
         let totals = self.totals()?;
+        let full = totals.lost.table_full_segments;
+        if full > self.told_full {
+            tracing::warn!(
+                "the session table is full: {} more segments were of connections it has no room \
+                 for; raise --max-sessions",
+                full - self.told_full
+            );
+            self.told_full = full;
+        }
         let process = process_stats()?;
         let missing_interfaces = self.interfaces.missing();
         self.lines.write(monotonic_ns(), None, |head| {
@@ -216,6 +228,9 @@ impl Watch {
 
     /// Detaches, tells what is left to tell, and ends.
     async fn stop(mut self, notices: &mut Notices, reason: StopReason) -> Result<(), Failure> {
+        if reason == StopReason::OutputClosed {
+            tracing::info!("nobody reads the output any more; ending");
+        }
         self.interfaces.detach(&mut self.kernel).await;
         let mut batch = Vec::new();
         notices.take_all(|notice| batch.push(notice));

@@ -203,7 +203,10 @@ fn traffic_passes_as_before_with_either_hook() -> Result<()> {
 
 fn assert_nothing_of_ours(lab: &Lab) -> Result<()> {
     let status = execute(&lab.server, &["status"])?;
-    assert_eq!(status.stdout, "nothing of sstpulse is attached\n");
+    assert_eq!(
+        status.stdout,
+        "nothing of sstpulse is attached in this network namespace\n"
+    );
     assert!(!filters(lab)?.contains("sstpulse"));
     Ok(())
 }

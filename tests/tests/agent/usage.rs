@@ -31,7 +31,7 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
     let config = config.to_string_lossy().into_owned();
     let folder = folder.path().to_string_lossy().into_owned();
     let cases: [(&[&str], i32, &str); 13] = [
-        (&["-i", "nosuch0"], HOST, "no interface nosuch0"),
+        (&["-i", "nosuch0"], HOST, "no interface \"nosuch0\""),
         (&["-i", "eth0", "-p", "0"], USAGE, "0 is not in 1..=65535"),
         (&["-i", "eth0", "-p", "443,https"], USAGE, "https"),
         (&["-i", "eth0", "-p", "70000"], USAGE, "70000"),
@@ -141,7 +141,7 @@ fn a_fit_host_is_said_to_be_fit() -> Result<()> {
     let unfit = execute(&lab.server, &["check", "-i", "nosuch0"])?;
     assert_eq!(unfit.status.code(), Some(HOST));
     assert!(
-        unfit.stdout.contains("no interface nosuch0"),
+        unfit.stdout.contains("no interface \"nosuch0\""),
         "{}",
         unfit.stdout
     );
@@ -165,6 +165,9 @@ fn what_others_generate_from_the_command_line_is_there() -> Result<()> {
 
 fn assert_nothing_attached(lab: &Lab) -> Result<()> {
     let status = execute(&lab.server, &["status"])?;
-    assert_eq!(status.stdout, "nothing of sstpulse is attached\n");
+    assert_eq!(
+        status.stdout,
+        "nothing of sstpulse is attached in this network namespace\n"
+    );
     Ok(())
 }

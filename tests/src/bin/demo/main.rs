@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use lab::{Agent, Lab, SERVER_INTERFACE, require_root};
 
@@ -55,19 +55,29 @@ fn main() -> Result<()> {
         eprintln!("demo: {name}: {error:#}");
     }
     if cli.keep {
-        let [server, router, client] = [&stage.lab.server, &stage.lab.router, &stage.lab.client]
-            .map(|ns| ns.name().to_owned());
-        stage.keep();
-        eprintln!("the lab is left up; enter it with");
-        for (what, name) in [("server", server), ("router", router), ("client", client)] {
-            eprintln!("  ip netns exec {name} bash    # the {what}");
-        }
-        eprintln!("the path carries packets until you end this with Ctrl-C; the namespaces stay");
-        loop {
-            thread::park();
-        }
+        wait_in(&stage.lab)?;
     }
     Ok(())
+}
+
+/// Leaves the lab up until Ctrl-C.
+fn wait_in(lab: &Lab) -> Result<()> {
+    eprintln!("the lab is left up; enter it with");
+    for (what, namespace) in [
+        ("server", &lab.server),
+        ("router", &lab.router),
+        ("client", &lab.client),
+    ] {
+        eprintln!("  ip netns exec {} bash    # the {what}", namespace.name());
+    }
+    eprintln!("Ctrl-C takes it down");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot wait for Ctrl-C")?;
+    runtime
+        .block_on(tokio::signal::ctrl_c())
+        .context("cannot wait for Ctrl-C")
 }
 
 /// Plays all scenarios at once, and says how far they are. Returns what went wrong.

@@ -126,11 +126,6 @@ impl Stage {
         })
     }
 
-    /// Leaves the lab up.
-    pub(crate) fn keep(self) {
-        self.lab.keep();
-    }
-
     fn connect(&self, scenario: &Scenario, server: SocketAddr) -> Result<Client> {
         let options = ClientOptions {
             from: Some(scenario.address()),
