@@ -237,3 +237,42 @@ fn twice(names: &[String]) -> Option<&String> {
     let mut seen = BTreeSet::new();
     names.iter().find(|name| !seen.insert(*name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_may_be_one_thing() {
+        let one: Settings = toml::from_str("interface = \"eth0\"\nport = 443").unwrap();
+        let many: Settings = toml::from_str("interface = [\"eth0\"]\nport = [443]").unwrap();
+        assert_eq!(one.interface, many.interface);
+        assert_eq!(one.port, many.port);
+    }
+
+    #[test]
+    fn flags_go_before_the_file() {
+        let flags: Settings = toml::from_str("port = 8443").unwrap();
+        let file: Settings = toml::from_str("interface = \"eth0\"\nport = 443").unwrap();
+        let config = Config::check(flags.over(file)).unwrap();
+        assert_eq!(config.ports, BTreeSet::from([8443]));
+        assert_eq!(config.interfaces, ["eth0"]);
+        assert_eq!(config.interval, DEFAULT_INTERVAL);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused() {
+        for wrong in [
+            "interface = \"\"",
+            "interface = [\"a\", \"a\"]",
+            "interface = \"a\"\nport = 0",
+            "interface = \"a\"\ninterval = \"1ms\"",
+            "interface = \"a\"\ndead-after = \"-5s\"",
+            "interface = \"a\"\nmax-sessions = 4000001",
+        ] {
+            let settings: Settings = toml::from_str(wrong).unwrap();
+            assert!(Config::check(settings).is_err(), "{wrong}");
+        }
+        assert!(toml::from_str::<Settings>("interfaces = \"a\"").is_err());
+    }
+}
