@@ -50,8 +50,11 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Print the man page, in roff
-    Man,
+    /// Print a man page, in roff
+    Man {
+        /// The command it is about; sstpulse as a whole if none is named
+        command: Option<String>,
+    },
 }
 
 /// Arguments of `run`.

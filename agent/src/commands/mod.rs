@@ -38,12 +38,26 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "sstpulse", &mut script);
             print(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command().flatten_help(true)).render(&mut page)?;
-            print(&page)
-        }
+        Command::Man { command } => man(command.as_deref()),
     }
+}
+
+/// Prints the man page of a command, or of sstpulse.
+fn man(name: Option<&str>) -> Result<(), Failure> {
+    let mut all = Cli::command();
+    // Gives each command its full name.
+    all.build();
+    let command = match name {
+        None => all,
+        Some(name) => all
+            .find_subcommand(name)
+            .cloned()
+            .with_context(|| format!("there is no command {name:?}; `sstpulse help` lists them"))
+            .map_err(Failure::usage)?,
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page)?;
+    print(&page)
 }
 
 /// Writes to stdout. Nobody reading on is a normal end.

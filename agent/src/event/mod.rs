@@ -4,13 +4,14 @@
 //! are written from them. What a line means is told here, and `sstpulse schema` repeats it.
 
 mod agent;
+mod of_record;
 mod session;
 
 pub use agent::{
     AgentStart, AgentStats, AgentStop, AttemptStats, LostStats, PassedOverStats, ProcessStats,
     SessionStats, StopReason, Totals, WatchedInterface,
 };
-pub(crate) use session::known;
+pub(crate) use of_record::known;
 pub use session::{
     About, Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals,
     Ending, Endpoint, Handshake, HandshakeSide, Mss, Network, NetworkType, Rtt, SeenFrom, Session,

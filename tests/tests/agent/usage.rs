@@ -153,6 +153,7 @@ fn what_others_generate_from_the_command_line_is_there() -> Result<()> {
     for (arguments, contains) in [
         (["completions", "bash"].as_slice(), "_sstpulse"),
         (&["man"], ".TH sstpulse"),
+        (&["man", "run"], "dead\\-after"),
         (&["--version"], "sstpulse "),
     ] {
         let output = Command::new(binary("sstpulse")?).args(arguments).output()?;
