@@ -39,7 +39,8 @@ fn main() -> Result<()> {
         bail!("the demo makes network namespaces, and needs root; run it with sudo");
     }
     eprintln!("demo: laying out server, router and client as network namespaces");
-    let stage = Stage::set(Lab::new()?)?;
+    // Exact, so that the healthy session shows what a clean path shows.
+    let stage = Stage::set(Lab::builder().exact(true).build()?)?;
     let arguments = ["--interface", SERVER_INTERFACE, "--interval", "1s"];
     let agent = Agent::start_printed(&stage.lab.server, &arguments)?;
     eprintln!(
