@@ -3,18 +3,16 @@
 use std::collections::HashMap;
 
 use sstpulse_common::{
-    Counters, FlowKey, Framing, HalfOpen, Notice, NoticeKind, OptionReader, Segment, SessionRecord,
-    Side, Skip, Tables, counters::Counter, observe, parse, record::SlotState,
+    Counters, FlowKey, Framing, HalfOpen, NoticeKind, OptionReader, Segment, SessionRecord, Side,
+    Skip, Tables, counters::Counter, observe, parse,
 };
 
-/// Sessions, attempts, notices and counters of one run.
+/// Sessions, attempts and counters of one run.
 #[derive(Default)]
 pub struct Memory {
     index: HashMap<FlowKey, u32>,
     records: Vec<SessionRecord>,
     half_open: HashMap<FlowKey, HalfOpen>,
-    /// What the agent would have been told.
-    pub notices: Vec<Notice>,
     /// What was counted.
     pub counters: Counters,
 }
@@ -63,12 +61,6 @@ impl Memory {
     /// The attempt of a flow.
     pub fn attempt(&self, key: &FlowKey) -> Option<&HalfOpen> {
         self.half_open.get(key)
-    }
-
-    /// Sessions whose ports a new one has taken.
-    pub fn superseded(&self) -> usize {
-        let superseded = |record: &&SessionRecord| record.head.state == SlotState::SUPERSEDED;
-        self.records.iter().filter(superseded).count()
     }
 }
 
@@ -135,12 +127,7 @@ impl Tables for Memory {
         self.half_open.remove(key);
     }
 
-    fn notify(&mut self, kind: NoticeKind, slot: u32, now: u64) -> bool {
-        self.notices.push(Notice {
-            time_ns: now,
-            slot,
-            kind: kind as u32,
-        });
+    fn notify(&mut self, _: NoticeKind, _: u32, _: u64) -> bool {
         true
     }
 

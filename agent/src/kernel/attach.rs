@@ -301,10 +301,7 @@ const DIRECTIONS: [(&str, TcAttachType); 2] = [
 ];
 
 fn is_ours(program: &ProgramInfo) -> bool {
-    let is = |name: &str| program.name() == name.as_bytes();
-    Hooks::ALL
-        .iter()
-        .any(|hooks| is(hooks.ingress) || is(hooks.egress))
+    Hooks::names().any(|name| program.name() == name.as_bytes())
 }
 
 fn describe(
@@ -385,8 +382,5 @@ pub async fn detach_leftovers(interface: &Interface) -> anyhow::Result<Vec<&'sta
 
 /// Which of our programs a filter runs.
 fn our_name(filter: &Filter) -> Option<&'static str> {
-    Hooks::ALL
-        .iter()
-        .flat_map(|hooks| [hooks.ingress, hooks.egress])
-        .find(|name| filter.name.as_deref() == Some(*name))
+    Hooks::names().find(|name| filter.name.as_deref() == Some(*name))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, num::NonZeroU32};
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions, include_bytes_aligned,
     maps::{HashMap, MapData, PerCpuArray, RingBuf, Stack},
-    programs::{ProgramInfo, SchedClassifier},
+    programs::SchedClassifier,
 };
 use sstpulse_common::{Counters, FlowKey, Framing, HalfOpen, Side, counters::Counter};
 use thiserror::Error;
@@ -92,7 +92,7 @@ pub struct Hooks {
 
 impl Hooks {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::of(Framing::Ethernet), Self::of(Framing::Ip)];
+    const ALL: [Self; 2] = [Self::of(Framing::Ethernet), Self::of(Framing::Ip)];
 
     /// The programs for interfaces with this framing.
     pub const fn of(framing: Framing) -> Self {
@@ -106,6 +106,13 @@ impl Hooks {
                 egress: "sstpulse_out_ip",
             },
         }
+    }
+
+    /// The names of all programs.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL
+            .into_iter()
+            .flat_map(|hooks| [hooks.ingress, hooks.egress])
     }
 
     /// The program that sees what `side` sends.
@@ -177,10 +184,7 @@ impl Kernel {
             .load(OBJECT)
             .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))?;
 
-        for name in Hooks::ALL
-            .iter()
-            .flat_map(|hooks| [hooks.ingress, hooks.egress])
-        {
+        for name in Hooks::names() {
             classifier(&mut ebpf, name)?
                 .load()
                 .map_err(|error| KernelError::new(format!("can't load program {name}"), &error))?;
@@ -258,20 +262,6 @@ impl Kernel {
             .test_run(options)
             .map_err(|error| KernelError::new(format!("can't run {name}"), &error))?;
         Ok(result.return_value.cast_signed())
-    }
-
-    /// What the kernel says of each program: its name, and its instructions as verified.
-    pub fn programs(&mut self) -> Result<Vec<(&'static str, ProgramInfo)>, KernelError> {
-        Hooks::ALL
-            .iter()
-            .flat_map(|hooks| [hooks.ingress, hooks.egress])
-            .map(|name| {
-                let info = classifier(&mut self.ebpf, name)?
-                    .info()
-                    .map_err(|error| KernelError::new(format!("can't ask about {name}"), &error))?;
-                Ok((name, info))
-            })
-            .collect()
     }
 }
 

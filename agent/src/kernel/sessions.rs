@@ -17,7 +17,7 @@ use super::{abi::Abi, programs::KernelError};
 pub struct Pulse {
     /// Segments seen so far, both ways.
     pub segments: u64,
-    /// A segment has ended it.
+    /// A segment has ended it, or its ports belong to another.
     pub ended: bool,
 }
 
@@ -91,8 +91,9 @@ impl SessionTable {
     pub fn pulse(&self, slot: u32) -> Pulse {
         let record = self.pointer(slot);
         // SAFETY: as in `state`.
-        let (client, server, flags) = unsafe {
+        let (state, client, server, flags) = unsafe {
             (
+                (&raw const (*record).head.state).read_volatile(),
                 (&raw const (*record).from_client.segments).read_volatile(),
                 (&raw const (*record).from_server.segments).read_volatile(),
                 (&raw const (*record).from_client.flags).read_volatile()
@@ -101,7 +102,7 @@ impl SessionTable {
         };
         Pulse {
             segments: client.wrapping_add(server),
-            ended: flags & DirectionRecord::ENDED != 0,
+            ended: flags & DirectionRecord::ENDED != 0 || state == SlotState::SUPERSEDED,
         }
     }
 
@@ -192,11 +193,6 @@ impl Slots {
     /// The slot of a flow.
     pub fn find(&self, key: &FlowKey) -> Option<u32> {
         self.index.get(&Abi(*key), 0).ok()
-    }
-
-    /// How many flows the index knows. Walks it; for tests and diagnosis.
-    pub fn indexed(&self) -> usize {
-        self.index.keys().filter_map(Result::ok).count()
     }
 
     fn push(&mut self, slot: u32) -> Result<(), KernelError> {

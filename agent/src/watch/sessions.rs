@@ -106,7 +106,7 @@ impl Sessions {
         }
         self.begin(kernel, teller, slot);
         // The notice may be older than the session that is in the slot now.
-        if kind == NoticeKind::SessionEnd as u32 && has_ended(kernel, slot) {
+        if kind == NoticeKind::SessionEnd as u32 && kernel.table.pulse(slot).ended {
             self.end_later(slot, time_ns);
         }
     }
@@ -167,7 +167,6 @@ impl Sessions {
                 Slot::Live(_) | Slot::Retired => {}
             }
             let pulse = kernel.table.pulse(slot);
-            let ended = has_ended(kernel, slot);
             let Slot::Live(known) = self.slot(slot) else {
                 continue;
             };
@@ -175,10 +174,10 @@ impl Sessions {
                 known.segments = pulse.segments;
                 known.changed_ns = now;
                 self.health(kernel, teller, slot, now);
-            } else if !ended && now.saturating_sub(known.changed_ns) >= dead_after_ns {
+            } else if !pulse.ended && now.saturating_sub(known.changed_ns) >= dead_after_ns {
                 dead.push(slot);
             }
-            if ended {
+            if pulse.ended {
                 self.end_later(slot, now);
             }
         }
@@ -345,11 +344,6 @@ impl Sessions {
         }
         &mut self.slots[index]
     }
-}
-
-/// Whether the session in a slot has ended, or given its ports to another.
-fn has_ended(kernel: &Kernel, slot: u32) -> bool {
-    kernel.table.pulse(slot).ended || kernel.table.state(slot) == SlotState::SUPERSEDED
 }
 
 fn pop_due(queue: &mut VecDeque<Due>, now: u64) -> Option<Due> {
