@@ -184,8 +184,10 @@ impl Client {
     /// Has the server close the session, and closes this end too.
     pub fn close_by_server(mut self) -> Result<()> {
         self.request("close\n")?;
-        // The server's close_notify comes first, then its FIN.
         io::copy(&mut self.stream, &mut io::sink()).context("the server does not close")?;
+        // TLS ends with the server's close_notify; its FIN may still be on the way, and
+        // ours must not overtake it.
+        io::copy(&mut self.stream.sock, &mut io::sink()).context("the server sends no FIN")?;
         self.close()
     }
 
