@@ -35,6 +35,7 @@ pub mod options;
 pub mod packet;
 pub mod parse;
 pub mod record;
+pub mod repeated;
 pub mod segment;
 pub mod sequence;
 pub mod track;

@@ -1,10 +1,10 @@
-//! TCP options of a SYN or SYN-ACK.
+//! TCP options: what a SYN announces, and what a SACK option reports.
 
 use core::hint::black_box;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Bytes, View as _};
+use crate::{Bytes, Segment, View as _, sequence::after};
 
 /// The most bytes options take: the header's length has four bits, and counts words
 /// (RFC 9293, section 3.1).
@@ -58,34 +58,66 @@ pub struct OptionReader {
     /// The next one.
     at: u32,
     options: TcpOptions,
+    /// How many SACK blocks there are, and the first two of them: start and end each.
+    blocks: u32,
+    sack: [u32; 4],
 }
 
 impl OptionReader {
-    /// Reads the `length` bytes of options at `start`; `None` if they are not all there.
+    /// Reads the `length` bytes of options at `start`; false if they are not all there.
     /// Options of a wrong length are passed over; what follows a broken one is not read.
     #[inline(always)]
-    pub fn read<B: Bytes + ?Sized>(
-        &mut self,
-        bytes: &B,
-        start: usize,
-        length: u32,
-    ) -> Option<TcpOptions> {
+    #[must_use]
+    pub fn read<B: Bytes + ?Sized>(&mut self, bytes: &B, start: usize, length: u32) -> bool {
         for index in 0..MOST_OPTIONS / 4 {
             if index * 4 >= length as usize {
                 break;
             }
-            self.words[index] = bytes.view::<4>(start + index * 4)?.be32(0);
+            let Some(word) = bytes.view::<4>(start + index * 4) else {
+                return false;
+            };
+            self.words[index] = word.be32(0);
         }
         self.length = length;
         self.at = 0;
         self.options = TcpOptions::default();
+        self.blocks = 0;
         // Each turn moves on by at least one byte.
         for _ in 0..MOST_OPTIONS {
             if !black_box(&mut *self).step() {
                 break;
             }
         }
-        Some(black_box(&mut *self).options)
+        true
+    }
+
+    /// Completes a segment with what was read of its options.
+    #[inline(always)]
+    pub fn complete(&self, segment: &mut Segment) {
+        if segment.flags.syn() {
+            segment.options = self.options;
+        } else {
+            segment.duplicate = self.duplicate(segment.ack);
+        }
+    }
+
+    /// How many bytes a segment that acknowledges `ack` reports as received twice: the
+    /// first SACK block does if it lies below that, or within the second (RFC 2883,
+    /// section 4). 0 if it doesn't.
+    #[inline(always)]
+    fn duplicate(&self, ack: u32) -> u32 {
+        let [start, end, around_start, around_end] = self.sack;
+        if self.blocks == 0 {
+            return 0;
+        }
+        let within =
+            self.blocks > 1 && after(start, around_start) >= 0 && after(around_end, end) >= 0;
+        let length = after(end, start);
+        if length > 0 && (after(ack, start) > 0 || within) {
+            length.unsigned_abs()
+        } else {
+            0
+        }
     }
 
     /// Takes note of the next option; false if there is none.
@@ -117,6 +149,15 @@ impl OptionReader {
             }
             (4, 2) => self.options.present |= TcpOptions::SACK_PERMITTED,
             (8, 10) => self.options.present |= TcpOptions::TIMESTAMPS,
+            (5, 10 | 18 | 26 | 34) => {
+                self.blocks = u32::from(size) / 8;
+                self.sack = [
+                    self.word(at + 2),
+                    self.word(at + 6),
+                    self.word(at + 10),
+                    self.word(at + 14),
+                ];
+            }
             _ => {}
         }
         self.at = at + u32::from(size);
@@ -129,20 +170,69 @@ impl OptionReader {
         let word = self.words[(at as usize / 4) & 15];
         (word >> (24 - 8 * (at & 3))) as u8
     }
+
+    /// The four bytes at `at`, which need not be aligned.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+    fn word(&self, at: u32) -> u32 {
+        let high = self.words[(at as usize / 4) & 15];
+        let low = self.words[(at as usize / 4 + 1) & 15];
+        let both = u64::from(high) << 32 | u64::from(low);
+        (both >> (32 - 8 * (at & 3))) as u32
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{vec, vec::Vec};
+
     use super::*;
 
     /// Reads options, filled up to whole words as in a header.
-    fn read(bytes: &[u8]) -> TcpOptions {
+    fn read(bytes: &[u8]) -> OptionReader {
         let mut padded = [0; MOST_OPTIONS];
         padded[..bytes.len()].copy_from_slice(bytes);
         let bytes = &padded[..bytes.len().next_multiple_of(4)];
-        OptionReader::default()
-            .read(bytes, 0, u32::try_from(bytes.len()).unwrap())
-            .unwrap()
+        let mut reader = OptionReader::default();
+        assert!(reader.read(bytes, 0, u32::try_from(bytes.len()).unwrap()));
+        reader
+    }
+
+    /// What a SYN with these options announces.
+    fn announced(bytes: &[u8]) -> TcpOptions {
+        read(bytes).options
+    }
+
+    /// SACK blocks, after the two bytes of padding that stacks put before them.
+    fn sack(blocks: &[(u32, u32)]) -> Vec<u8> {
+        let size = u8::try_from(2 + 8 * blocks.len()).unwrap();
+        let mut bytes = vec![1, 1, 5, size];
+        for (start, end) in blocks {
+            bytes.extend(start.to_be_bytes());
+            bytes.extend(end.to_be_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_block_below_the_acknowledgment_or_within_the_second_is_a_duplicate() {
+        let cases: [(&[(u32, u32)], u32); 6] = [
+            (&[(2_000, 3_000)], 0),
+            (&[(500, 900)], 400),
+            (&[(500, 900), (2_000, 3_000)], 400),
+            (&[(2_000, 2_700), (2_000, 3_000)], 700),
+            (&[(2_000, 3_100), (2_000, 3_000)], 0),
+            (&[(900, 500)], 0),
+        ];
+        for (blocks, duplicate) in cases {
+            assert_eq!(
+                read(&sack(blocks)).duplicate(1_000),
+                duplicate,
+                "{blocks:?}"
+            );
+        }
+        let around_zero = sack(&[(u32::MAX - 99, 100)]);
+        assert_eq!(read(&around_zero).duplicate(100), 200);
     }
 
     #[test]
@@ -152,7 +242,7 @@ mod tests {
         ];
         let windows = [2, 4, 0x05, 0xb4, 1, 3, 3, 8, 1, 1, 4, 2];
         assert_eq!(
-            read(&linux),
+            announced(&linux),
             TcpOptions {
                 mss: 1460,
                 window_scale: 7,
@@ -160,7 +250,7 @@ mod tests {
             }
         );
         assert_eq!(
-            read(&windows),
+            announced(&windows),
             TcpOptions {
                 mss: 1460,
                 window_scale: 8,
@@ -171,12 +261,12 @@ mod tests {
 
     #[test]
     fn hostile_options_end_quietly() {
-        assert_eq!(read(&[]), TcpOptions::default());
-        assert_eq!(read(&[2]), TcpOptions::default());
-        assert_eq!(read(&[2, 0, 5, 0xb4]), TcpOptions::default());
-        assert_eq!(read(&[2, 40, 5, 0xb4]), TcpOptions::default());
-        assert_eq!(read(&[2, 3, 5, 4, 2]).mss, 0);
-        assert_eq!(read(&[3, 3, 255]).window_scale, 14);
-        assert_eq!(read(&[1; 40]), TcpOptions::default());
+        assert_eq!(announced(&[]), TcpOptions::default());
+        assert_eq!(announced(&[2]), TcpOptions::default());
+        assert_eq!(announced(&[2, 0, 5, 0xb4]), TcpOptions::default());
+        assert_eq!(announced(&[2, 40, 5, 0xb4]), TcpOptions::default());
+        assert_eq!(announced(&[2, 3, 5, 4, 2]).mss, 0);
+        assert_eq!(announced(&[3, 3, 255]).window_scale, 14);
+        assert_eq!(announced(&[1; 40]), TcpOptions::default());
     }
 }

@@ -82,11 +82,14 @@ pub struct Parsed {
     pub key: FlowKey,
     /// What it says; options are still to be read.
     pub segment: Segment,
-    /// Where in the packet the TCP options begin. Those of a SYN are for the caller to
-    /// [read](crate::OptionReader); in other segments they don't matter.
+    /// Where in the packet the TCP options begin. They are for the caller to
+    /// [read](crate::OptionReader).
     pub options: usize,
     /// How many bytes of options there are.
     pub options_length: u32,
+    /// Whether they are worth reading: those of a SYN are, and those that may hold SACK
+    /// blocks.
+    pub options_matter: bool,
 }
 
 /// Reads a packet that `side` sent.
@@ -312,13 +315,33 @@ fn tcp<B: Bytes + ?Sized>(
         ttl: internet.ttl,
         forwarded: false,
         options: TcpOptions::default(),
+        duplicate: 0,
     };
+    let options = internet.tcp + TCP_HEADER;
+    let options_length = checked(u32::from(header.byte(12) >> 4) * 4, TCP_HEADER)?;
     Ok(Parsed {
         key,
         segment,
-        options: internet.tcp + TCP_HEADER,
-        options_length: checked(u32::from(header.byte(12) >> 4) * 4, TCP_HEADER)?,
+        options,
+        options_length,
+        options_matter: flags.syn() || selective(bytes, options, options_length),
     })
+}
+
+/// Whether options of a segment without SYN may hold SACK blocks: there is room for one,
+/// and they are not the timestamps that most segments bear.
+#[inline(always)]
+fn selective<B: Bytes + ?Sized>(bytes: &B, options: usize, length: u32) -> bool {
+    /// As RFC 7323 (appendix A) recommends to lay them out.
+    const ONLY_TIMESTAMPS: (u32, u32) = (12, 0x0101_080a);
+    const LEAST: u32 = 12;
+
+    if length < LEAST {
+        return false;
+    }
+    bytes
+        .view::<4>(options)
+        .is_none_or(|first| (length, first.be32(0)) != ONLY_TIMESTAMPS)
 }
 
 /// `total` less `headers`.

@@ -116,7 +116,8 @@ pub struct DirectionRecord {
     /// When the last one was seen, monotonic clock, in nanoseconds; 0 if none was.
     pub last_seen_ns: u64,
     /// In `from_server`: the stretch whose acknowledgment gives the next RTT sample.
-    /// In `from_client`: the latest hole in the sequence.
+    /// In `from_client`: the gap in the sequence, from the first number missing to the
+    /// last, and when the first was missed.
     pub mark: Mark,
     /// The highest sequence number seen, plus one; never lowered. SND.NXT of this side.
     pub seq_next: u32,
@@ -141,13 +142,11 @@ pub struct DirectionRecord {
 
     /// Payload sent again, in bytes.
     pub retransmitted_bytes: u64,
-    /// Since when this side's window is zero, monotonic, in nanoseconds; 0 if it is open.
-    pub stall_since_ns: u64,
-    /// Segments that carry data (or a FIN) sent before.
+    /// Segments that carry data (or a FIN) seen before, and didn't just come late.
     pub retransmits: u32,
     /// Those among them whose data had been acknowledged when they passed here.
     pub spurious_retransmits: u32,
-    /// Segments that filled a hole within a round trip: overtaken, not lost.
+    /// Segments that filled a gap within a round trip: overtaken, not lost.
     pub out_of_order: u32,
     /// Acknowledgments that repeat the last one while data is outstanding.
     pub duplicate_acks: u32,
@@ -163,6 +162,11 @@ pub struct DirectionRecord {
     pub window_probes: u32,
     /// Keepalives.
     pub keepalives: u32,
+    /// Since when this side's window is zero, by [`Self::stall_clock_ms`]; 0 if it is open.
+    pub stall_since_ms: u32,
+    /// Segments of the other side that this one reported as received twice (D-SACK,
+    /// RFC 2883).
+    pub dsack_dups: u32,
     /// Segments with RST; stops at 65535.
     pub resets: u16,
     /// Segments with FIN; stops at 65535.
@@ -204,6 +208,27 @@ impl DirectionRecord {
     /// The handshake was not seen, so the shift count of the window is not known.
     pub const SCALE_UNKNOWN: u8 = 0xff;
 
+    /// The clock stalls are timed with: `now` (nanoseconds, monotonic) in milliseconds,
+    /// which wrap after 49 days; never 0.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it may wrap")]
+    pub const fn stall_clock_ms(now: u64) -> u32 {
+        let ms = (now / 1_000_000) as u32;
+        if ms == 0 { 1 } else { ms }
+    }
+
+    /// How long this side's window has been zero at `now`, in milliseconds.
+    #[inline(always)]
+    pub const fn stalling_ms(&self, now: u64) -> u32 {
+        if self.stall_since_ms == 0 {
+            0
+        } else {
+            let since = Self::stall_clock_ms(now).wrapping_sub(self.stall_since_ms);
+            // Another CPU's time may be a little behind.
+            if since > u32::MAX / 2 { 0 } else { since }
+        }
+    }
+
     /// Whether a flag is set.
     #[inline(always)]
     pub const fn has(&self, flag: u8) -> bool {
@@ -243,7 +268,6 @@ impl SessionRecord {
         flags: 0,
         window_scale: 0,
         retransmitted_bytes: 0,
-        stall_since_ns: 0,
         retransmits: 0,
         spurious_retransmits: 0,
         out_of_order: 0,
@@ -254,6 +278,8 @@ impl SessionRecord {
         longest_stall_ms: 0,
         window_probes: 0,
         keepalives: 0,
+        stall_since_ms: 0,
+        dsack_dups: 0,
         resets: 0,
         fins: 0,
         mss: 0,

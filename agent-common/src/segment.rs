@@ -79,6 +79,8 @@ pub struct Segment {
     pub forwarded: bool,
     /// Options of a SYN; empty otherwise.
     pub options: TcpOptions,
+    /// Bytes that its D-SACK block reports as received twice; 0 without one.
+    pub duplicate: u32,
 }
 
 impl Segment {
@@ -89,15 +91,5 @@ impl Segment {
             .wrapping_add(self.payload)
             .wrapping_add(self.flags.syn() as u32)
             .wrapping_add(self.flags.fin() as u32)
-    }
-
-    /// How many segments carry the first `bytes` of the payload.
-    #[inline(always)]
-    pub const fn segments_in(&self, bytes: u32) -> u32 {
-        if self.segments <= 1 || self.segment_size == 0 {
-            1
-        } else {
-            bytes.div_ceil(self.segment_size)
-        }
     }
 }

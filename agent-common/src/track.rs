@@ -3,8 +3,7 @@
 //! We stand on the server's host. What the server sends passes us right after its TCP
 //! sent it, so a number seen before is a retransmission. What the client sends passes us
 //! right before the server's TCP takes it, so a number seen before is a needless copy or
-//! the filling of a hole, and a hole filled within a round trip was overtaken on the way
-//! and not lost.
+//! fills a gap, and a gap filled within a round trip was overtaken on the way and not lost.
 //!
 //! A packet can pass several watched interfaces (bond and slave, VLAN and parent). The
 //! interface that sees a direction first owns it and counts it; another takes over when
@@ -12,8 +11,9 @@
 
 use crate::{
     DirectionRecord, Segment, SessionRecord, Side,
-    half_open::{microseconds, milliseconds},
+    half_open::microseconds,
     record::{Mark, SessionHead},
+    repeated::{Part, Repeated},
     sequence::{after, within},
 };
 
@@ -33,8 +33,7 @@ pub enum Outcome {
 /// How long the owner of a direction must be silent before another interface takes over.
 pub const OWNERSHIP_NS: u64 = 1_000_000_000;
 
-/// A hole filled sooner than this was overtaken and not lost, while no round trip has
-/// been measured (Wireshark's limit).
+/// What stands for a round trip while none has been measured (Wireshark's limit).
 const OVERTAKEN_NS: u64 = 3_000_000;
 
 /// The least that is taken for a window: a SYN's window can be tiny, and an ACK may
@@ -146,12 +145,13 @@ fn catch_up(client: &mut DirectionRecord, server: &DirectionRecord) {
 
 /// Whether the server expects a RST with this number: only the next one it is to receive
 /// resets (RFC 5961, section 3.2). That lies between what it has acknowledged and the
-/// first hole, or the end of what has passed here.
+/// first gap, or the end of what has passed here.
 #[inline(always)]
 fn expected(client: &DirectionRecord, server: &DirectionRecord, segment: &Segment) -> bool {
-    let hole = client.mark;
-    let open = hole.since_ns != 0 && after(hole.start, server.ack) >= 0;
-    let end = if open { hole.start } else { client.seq_next };
+    let end = match gap(client, server) {
+        Some(gap) => gap.start,
+        None => client.seq_next,
+    };
     within(segment.seq, server.ack, end) || segment.seq == client.seq_next
 }
 
@@ -236,6 +236,7 @@ fn acknowledge(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segm
     if !segment.flags.ack() {
         return;
     }
+    own.dsack_dups += received_twice(own, peer, segment);
     let advance = after(segment.ack, own.ack);
     if advance > 0 {
         own.ack = segment.ack;
@@ -248,6 +249,21 @@ fn acknowledge(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segm
         && after(peer.seq_next, segment.ack) > 0
     {
         own.duplicate_acks += segment.segments;
+    }
+}
+
+/// Segments of the other side that this one reports as received twice. Counted as Linux
+/// counts `tcpi_dsack_dups` (`tcp_dsack_seen` in `net/ipv4/tcp_input.c`).
+#[inline(always)]
+fn received_twice(own: &DirectionRecord, peer: &DirectionRecord, segment: &Segment) -> u32 {
+    let bytes = segment.duplicate;
+    let size = u32::from(peer.largest_segment);
+    if bytes == 0 || bytes > own.max_window {
+        0
+    } else if size == 0 {
+        1
+    } else {
+        bytes.div_ceil(size)
     }
 }
 
@@ -267,17 +283,17 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) {
             return;
         }
         own.zero_window_segments += segment.segments;
-        if own.stall_since_ns == 0 {
-            own.stall_since_ns = now;
+        if own.stall_since_ms == 0 {
+            own.stall_since_ms = DirectionRecord::stall_clock_ms(now);
             own.zero_window_stalls += 1;
         }
-    } else if own.stall_since_ns != 0 {
-        let stalled_ms = milliseconds(now.saturating_sub(own.stall_since_ns));
+    } else if own.stall_since_ms != 0 {
+        let stalled_ms = own.stalling_ms(now);
         own.stalled_ms = own.stalled_ms.saturating_add(stalled_ms);
         if stalled_ms > own.longest_stall_ms {
             own.longest_stall_ms = stalled_ms;
         }
-        own.stall_since_ns = 0;
+        own.stall_since_ms = 0;
     }
 }
 
@@ -309,22 +325,6 @@ fn probes(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment) 
     false
 }
 
-/// How many of a segment's numbers, from its first on, lie below SND.NXT: bytes of
-/// payload, and whether a FIN is among them.
-#[inline(always)]
-fn seen_before(own: &DirectionRecord, segment: &Segment) -> (u32, bool) {
-    let below = after(own.seq_next, segment.seq);
-    if below <= 0 {
-        return (0, false);
-    }
-    let below = below.unsigned_abs();
-    if below > segment.payload {
-        (segment.payload, segment.flags.fin())
-    } else {
-        (below, false)
-    }
-}
-
 /// Data from the server: we stand at the sender.
 #[inline(always)]
 fn send(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, now: u64) {
@@ -333,9 +333,9 @@ fn send(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, no
     if probe || (segment.payload == 0 && !segment.flags.fin()) {
         return;
     }
-    let (old, old_fin) = seen_before(own, segment);
-    if old != 0 || old_fin {
-        retransmit(own, peer, segment, old, old_fin);
+    let repeated = Repeated::of(segment, own.seq_next);
+    if let Some(repeated) = repeated {
+        retransmit(own, repeated.all(), repeated.acknowledged(peer.ack));
         // Karn's rule: what is acknowledged now may be either copy.
         if after(peer.ack, own.mark.end) < 0 {
             own.mark.since_ns = 0;
@@ -346,36 +346,24 @@ fn send(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, no
         return;
     }
     let marked = own.mark.since_ns != 0 && after(peer.ack, own.mark.end) < 0;
-    if !marked && old == 0 && segment.payload != 0 {
-        let first = segment.segment_size.min(segment.payload);
+    let skip = repeated.map_or(0, |repeated| repeated.whole_segments());
+    if !marked && skip < segment.payload {
+        let start = segment.seq.wrapping_add(skip);
         own.mark = Mark {
             since_ns: now,
-            start: segment.seq,
-            end: segment.seq.wrapping_add(first),
+            start,
+            end: start.wrapping_add(segment.segment_size.min(segment.payload - skip)),
         };
     }
     own.seq_next = end;
 }
 
-/// Counts data, or a FIN, that was sent before.
+/// Counts segments that were sent before, and those among them that were acknowledged.
 #[inline(always)]
-fn retransmit(
-    own: &mut DirectionRecord,
-    peer: &DirectionRecord,
-    segment: &Segment,
-    old: u32,
-    old_fin: bool,
-) {
-    let segments = segment.segments_in(old);
-    own.retransmits += segments;
-    own.retransmitted_bytes += u64::from(old);
-    let old_end = segment
-        .seq
-        .wrapping_add(old)
-        .wrapping_add(u32::from(old_fin));
-    if after(peer.ack, old_end) >= 0 {
-        own.spurious_retransmits += segments;
-    }
+fn retransmit(own: &mut DirectionRecord, part: Part, acknowledged: u32) {
+    own.retransmits += part.segments;
+    own.retransmitted_bytes += u64::from(part.bytes);
+    own.spurious_retransmits += acknowledged;
 }
 
 /// Data from the client: we stand at the receiver.
@@ -392,19 +380,16 @@ fn receive(
     if probe || (segment.payload == 0 && !segment.flags.fin()) {
         return;
     }
-    let (old, old_fin) = seen_before(own, segment);
-    if old != 0 || old_fin {
-        if overtaken(head, own, peer, segment, old, now) {
-            own.out_of_order += segment.segments_in(old);
-        } else {
-            retransmit(own, peer, segment, old, old_fin);
-        }
-        fill(&mut own.mark, segment.seq, segment.seq.wrapping_add(old));
+    if let Some(repeated) = Repeated::of(segment, own.seq_next) {
+        repair(head, own, peer, repeated, now);
     } else if after(segment.seq, own.seq_next) > 0 {
         own.mark = Mark {
-            since_ns: now,
-            start: own.seq_next,
             end: segment.seq,
+            ..gap(own, peer).unwrap_or(Mark {
+                since_ns: now,
+                start: own.seq_next,
+                end: segment.seq,
+            })
         };
     }
     let end = segment.end();
@@ -413,43 +398,60 @@ fn receive(
     }
 }
 
-/// Whether data below SND.NXT fills the latest hole soon enough to have been overtaken.
+/// Data below SND.NXT of the client: it fills the gap, or is a copy of what had come.
 #[inline(always)]
-fn overtaken(
+fn repair(
     head: &SessionHead,
-    own: &DirectionRecord,
+    own: &mut DirectionRecord,
     peer: &DirectionRecord,
-    segment: &Segment,
-    old: u32,
+    repeated: Repeated,
     now: u64,
-) -> bool {
-    let hole = own.mark;
-    if hole.since_ns == 0 || after(peer.ack, segment.seq.wrapping_add(old)) >= 0 {
-        return false;
+) {
+    let gap = gap(own, peer);
+    let overtaken = match gap {
+        Some(gap) if now.saturating_sub(gap.since_ns) < overtaking_ns(head) => {
+            repeated.inside(gap.start, gap.end)
+        }
+        _ => Part::default(),
+    };
+    own.out_of_order += overtaken.segments;
+    let all = repeated.all();
+    let rest = Part {
+        segments: all.segments - overtaken.segments,
+        bytes: all.bytes - overtaken.bytes,
+    };
+    retransmit(own, rest, repeated.acknowledged(peer.ack));
+    if let Some(gap) = gap {
+        let end = repeated.end();
+        let fills = after(repeated.start(), gap.start) <= 0 && after(end, gap.start) > 0;
+        own.mark = if fills {
+            Mark { start: end, ..gap }
+        } else {
+            gap
+        };
     }
-    let inside = after(segment.seq, hole.start) >= 0 && after(segment.seq, hole.end) < 0;
-    let limit = if head.rtt.min_us == 0 {
+}
+
+/// Data that comes sooner than this after what it should have gone before was overtaken,
+/// and not lost: the client can't have known, and repeated it, within a round trip.
+#[inline(always)]
+fn overtaking_ns(head: &SessionHead) -> u64 {
+    if head.rtt.min_us == 0 {
         OVERTAKEN_NS
     } else {
         u64::from(head.rtt.min_us) * 1_000
-    };
-    inside && now.saturating_sub(hole.since_ns) < limit
+    }
 }
 
-/// Takes `[start, end)` out of a hole, as far as it lies at one of its ends.
+/// The stretch of the client's numbers from the first that is missing to the last, if any
+/// is. What lies between may have come in part; the server's acknowledgments shorten it.
 #[inline(always)]
-fn fill(hole: &mut Mark, start: u32, end: u32) {
-    if hole.since_ns == 0 {
-        return;
+fn gap(client: &DirectionRecord, server: &DirectionRecord) -> Option<Mark> {
+    let mut gap = client.mark;
+    if after(server.ack, gap.start) > 0 {
+        gap.start = server.ack;
     }
-    if after(start, hole.start) <= 0 && after(end, hole.start) > 0 {
-        hole.start = end;
-    } else if after(end, hole.end) >= 0 && after(start, hole.end) < 0 {
-        hole.end = start;
-    }
-    if after(hole.end, hole.start) <= 0 {
-        hole.since_ns = 0;
-    }
+    (gap.since_ns != 0 && after(gap.end, gap.start) > 0).then_some(gap)
 }
 
 /// FINs, and whether both are acknowledged.

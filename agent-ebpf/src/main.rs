@@ -66,8 +66,8 @@ fn watch(context: &TcContext, framing: Framing, side: Side) -> i32 {
     match parsed {
         Ok(mut parsed) => {
             packet.offload(&mut parsed.segment);
-            if parsed.segment.flags.syn() {
-                parsed.segment.options = options::read(context, &parsed);
+            if parsed.options_matter {
+                options::complete(context, &mut parsed);
             }
             let Parsed { key, segment, .. } = &parsed;
             observe(&mut Maps, side, key, segment, packet.now());

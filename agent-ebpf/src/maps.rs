@@ -43,7 +43,7 @@ static COUNTERS: PerCpuArray<u64, { Counter::COUNT }> = PerCpuArray::new();
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-/// Where a SYN's options are read.
+/// Where options are read.
 #[btf_map]
 static OPTIONS: PerCpuArray<OptionReader, 1> = PerCpuArray::new();
 

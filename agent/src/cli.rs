@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::settings::Settings;
+use crate::{replay::ReplayArgs, settings::Settings};
 
 /// Why do SSTP VPN sessions drop?
 ///
@@ -37,6 +37,12 @@ pub enum Command {
     /// to a file, logs to stderr. SIGINT and SIGTERM end it; SIGHUP opens the output file
     /// anew, for log rotation.
     Run(Box<RunArgs>),
+    /// Read a capture, and write the events it holds
+    ///
+    /// Takes no privileges. Reads pcap and pcapng: Ethernet, Linux cooked, raw IP and loopback.
+    /// The times of all events are the capture's. `tcpdump -w - tcp port 443 | sstpulse
+    /// replay -` watches live where the agent can't run.
+    Replay(Box<ReplayArgs>),
     /// Tell whether this host is fit to run sstpulse, and what would be watched
     Check(Box<CheckArgs>),
     /// Show what is attached now, with its counters

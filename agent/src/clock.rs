@@ -25,6 +25,16 @@ impl Clock {
         }
     }
 
+    /// The time of day, in nanoseconds since 1970.
+    pub fn now_of_day_ns() -> u64 {
+        nanoseconds(ClockId::CLOCK_REALTIME)
+    }
+
+    /// For times that count from 1970 on themselves.
+    pub const fn of_day() -> Self {
+        Self { offset_ns: 0 }
+    }
+
     /// The time of day when the monotonic clock was at `ns`.
     pub fn at(self, ns: u64) -> Timestamp {
         // Out of jiff's range only if the clock says a year beyond 9999.

@@ -1,7 +1,8 @@
 //! sstpulse: why do SSTP VPN sessions drop?
 //!
 //! The agent: it loads the [kernel half](kernel), attaches it to the server's public
-//! interface, and turns what it counts into [events](event), one JSON line each.
+//! interface, and turns what it counts into [events](event), one JSON line each. The same
+//! code that counts in the kernel [replays](replay) captures.
 
 pub mod cli;
 pub mod clock;
@@ -13,5 +14,7 @@ pub mod instance;
 pub mod interface;
 pub mod kernel;
 pub mod output;
+pub mod replay;
+pub mod report;
 pub mod settings;
 pub mod watch;

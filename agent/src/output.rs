@@ -24,11 +24,24 @@ const MOST_WAITING: usize = 32 << 20;
 /// Batches that may wait. The bytes decide; this only has to be more than enough.
 const MOST_BATCHES: usize = 16_384;
 
+/// Batches that may wait when there is time to wait for them.
+const MOST_BATCHES_AWAITED: usize = 64;
+
 /// How long the end of the agent waits for a reader that doesn't read.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What to do with lines while too many wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Drop the new ones, and count them: traffic doesn't wait.
+    Drop,
+    /// Wait for the reader: a capture does.
+    Wait,
+}
+
 /// Lines on their way out.
 pub struct Output {
+    when_full: WhenFull,
     batches: Option<SyncSender<Message>>,
     shared: Arc<Shared>,
     done: Receiver<()>,
@@ -52,7 +65,7 @@ struct Shared {
 
 impl Output {
     /// Begins to write to a file, or to stdout if there is none.
-    pub fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn open(path: Option<&Path>, when_full: WhenFull) -> anyhow::Result<Self> {
         let file = match path {
             Some(path) => open(path)?,
             // A descriptor of our own: the standard library's would look for line ends.
@@ -64,7 +77,10 @@ impl Output {
             ),
         };
         let shared = Arc::new(Shared::default());
-        let (batches, queue) = mpsc::sync_channel(MOST_BATCHES);
+        let (batches, queue) = mpsc::sync_channel(match when_full {
+            WhenFull::Drop => MOST_BATCHES,
+            WhenFull::Wait => MOST_BATCHES_AWAITED,
+        });
         let (finished, done) = mpsc::channel();
         let writer = Writer {
             file,
@@ -81,6 +97,7 @@ impl Output {
             })
             .context("can't start the thread that writes the output")?;
         Ok(Self {
+            when_full,
             batches: Some(batches),
             shared,
             done,
@@ -88,11 +105,19 @@ impl Output {
         })
     }
 
-    /// Hands over whole lines. Never waits; counts them as dropped if too many wait.
+    /// Hands over whole lines. If too many wait, waits or counts them as dropped, as told.
     pub fn send(&self, lines: Vec<u8>) {
         let Some(batches) = &self.batches else {
             return;
         };
+        if self.when_full == WhenFull::Wait {
+            self.shared
+                .waiting
+                .fetch_add(lines.len(), Ordering::Relaxed);
+            // The thread ends only after this side has; if it failed, the end tells.
+            let _ = batches.send(Message::Lines(lines));
+            return;
+        }
         let (size, count) = (lines.len(), line_count(&lines));
         let waiting = self.shared.waiting.load(Ordering::Relaxed);
         if waiting == 0 || waiting + size <= MOST_WAITING {
@@ -124,10 +149,15 @@ impl Output {
         self.shared.failed.load(Ordering::Relaxed)
     }
 
+    /// Whether nobody reads the output any more.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
+    }
+
     /// Waits until nobody reads the output any more.
     pub async fn closed(&self) {
         let closing = self.shared.closing.notified();
-        if !self.shared.closed.load(Ordering::Acquire) {
+        if !self.is_closed() {
             closing.await;
         }
     }
@@ -135,7 +165,11 @@ impl Output {
     /// Writes what waits, and ends.
     pub fn finish(mut self) -> anyhow::Result<()> {
         self.batches = None;
-        if self.done.recv_timeout(PATIENCE).is_err() {
+        let in_time = match self.when_full {
+            WhenFull::Drop => self.done.recv_timeout(PATIENCE).is_ok(),
+            WhenFull::Wait => self.done.recv().is_ok(),
+        };
+        if !in_time {
             bail!(
                 "the output does not take the last {} bytes; they are lost",
                 self.shared.waiting.load(Ordering::Relaxed)

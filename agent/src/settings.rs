@@ -90,13 +90,14 @@ pub struct Config {
     pub hook: HookChoice,
 }
 
-const DEFAULT_PORT: u16 = 443;
+/// The port that is watched if none is named.
+pub(crate) const DEFAULT_PORT: u16 = 443;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 const DEFAULT_DEAD_AFTER: Duration = Duration::from_mins(15);
 const DEFAULT_MAX_SESSIONS: u32 = 65_536;
 
 /// More records than this the kernel can't keep in one array.
-const MOST_SESSIONS: u32 = 4_000_000;
+pub(crate) const MOST_SESSIONS: u32 = 4_000_000;
 
 /// Below this, the agent would be busy with itself.
 const LEAST_TIME: Duration = Duration::from_millis(100);
@@ -151,13 +152,8 @@ impl Config {
             interfaces,
             ports,
             output,
-            interval: duration("interval", interval, DEFAULT_INTERVAL, MOST_INTERVAL)?,
-            dead_after: duration(
-                "dead-after",
-                dead_after,
-                DEFAULT_DEAD_AFTER,
-                MOST_DEAD_AFTER,
-            )?,
+            interval: self::interval(interval)?,
+            dead_after: self::dead_after(dead_after)?,
             limits: Limits {
                 sessions: NonZeroU32::new(sessions).context("max-sessions can't be 0")?,
                 half_open: HALF_OPEN,
@@ -191,6 +187,16 @@ fn read(path: &Path) -> anyhow::Result<Settings> {
     toml::from_str(&text).with_context(|| format!("the configuration {} is wrong", path.display()))
 }
 
+/// The time between two scans.
+pub(crate) fn interval(given: Option<SignedDuration>) -> anyhow::Result<Duration> {
+    duration("interval", given, DEFAULT_INTERVAL, MOST_INTERVAL)
+}
+
+/// The silence after which a session counts as dead.
+pub(crate) fn dead_after(given: Option<SignedDuration>) -> anyhow::Result<Duration> {
+    duration("dead-after", given, DEFAULT_DEAD_AFTER, MOST_DEAD_AFTER)
+}
+
 fn duration(
     name: &str,
     given: Option<SignedDuration>,
@@ -210,7 +216,7 @@ fn duration(
 }
 
 /// Reads a time from the command line.
-fn time(text: &str) -> Result<SignedDuration, String> {
+pub(crate) fn time(text: &str) -> Result<SignedDuration, String> {
     text.parse()
         .map_err(|_| "that is no time; write it with its unit, as in 10s, 500ms or 15m".into())
 }

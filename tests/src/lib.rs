@@ -6,13 +6,13 @@
 mod accept;
 pub mod agent;
 mod client;
+pub mod conversation;
 pub mod craft;
 pub mod events;
 pub mod faults;
 mod judge;
 pub mod lab;
 pub mod links;
-pub mod memory;
 pub mod namespace;
 pub mod path;
 mod pattern;

@@ -16,7 +16,7 @@ use crate::{
     failure::Failure,
     host, instance, interface,
     kernel::{Kernel, Limits, has_tcx},
-    output::Output,
+    output::{Output, WhenFull},
     settings::Config,
 };
 
@@ -236,7 +236,8 @@ fn memory(limits: Limits) -> Finding {
 }
 
 fn output(path: &Path) -> Finding {
-    let opened = Output::open(Some(path)).map(|_| format!("{} can be written", path.display()));
+    let opened = Output::open(Some(path), WhenFull::Drop)
+        .map(|_| format!("{} can be written", path.display()));
     Finding::of("output", opened)
 }
 

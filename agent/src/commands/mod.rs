@@ -14,6 +14,7 @@ use crate::{
     cli::{Cli, Command},
     event,
     failure::Failure,
+    replay,
     settings::Config,
     watch,
 };
@@ -26,6 +27,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
             let config = Config::resolve(arguments.settings, &arguments.file)?;
             runtime()?.block_on(watch::run(config))
         }
+        Command::Replay(arguments) => runtime()?.block_on(replay::run(*arguments)),
         Command::Check(arguments) => runtime()?.block_on(check::check(*arguments)),
         Command::Status(arguments) => runtime()?.block_on(status::status(&arguments)),
         Command::Detach(arguments) => runtime()?.block_on(detach::detach(&arguments)),

@@ -5,6 +5,7 @@
 
 mod agent;
 mod of_record;
+mod replay;
 mod session;
 
 pub use agent::{
@@ -12,6 +13,7 @@ pub use agent::{
     SessionStats, StopReason, Totals, WatchedInterface,
 };
 pub(crate) use of_record::known;
+pub use replay::{CaptureStats, ReplayStart, ReplayStop, ReplayStopReason};
 pub use session::{
     About, Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals,
     Ending, Endpoint, Handshake, HandshakeSide, Mss, Network, NetworkType, Rtt, SeenFrom, Session,
@@ -54,6 +56,12 @@ pub enum Event<'a> {
     /// A connection was tried, and no handshake completed.
     #[serde(rename = "attempt.failed")]
     AttemptFailed(AttemptFailed<'a>),
+    /// A capture is read, by `sstpulse replay`.
+    #[serde(rename = "replay.start")]
+    ReplayStart(ReplayStart<'a>),
+    /// A capture was read.
+    #[serde(rename = "replay.stop")]
+    ReplayStop(ReplayStop<'a>),
 }
 
 /// What all lines share.

@@ -96,18 +96,15 @@ impl From<record::Rtt> for Rtt {
 }
 
 impl Counters {
-    /// What a record counts at `now` (monotonic, nanoseconds).
-    pub fn of(side: &DirectionRecord, now: u64) -> Self {
-        let stalling_ms = match side.stall_since_ns {
-            0 => 0,
-            since => u32::try_from(now.saturating_sub(since) / 1_000_000).unwrap_or(u32::MAX),
-        };
+    /// What a record counts of one side at `now` (monotonic, nanoseconds).
+    pub fn of(side: &DirectionRecord, peer: &DirectionRecord, now: u64) -> Self {
+        let stalling_ms = side.stalling_ms(now);
         Self {
             bytes: side.bytes,
             segments: side.segments,
             retransmitted_bytes: side.retransmitted_bytes,
             retransmits: side.retransmits,
-            spurious_retransmits: side.spurious_retransmits,
+            spurious_retransmits: spurious_retransmits(side, peer),
             out_of_order: side.out_of_order,
             duplicate_acks: side.duplicate_acks,
             zero_window: ZeroWindow {
@@ -157,6 +154,13 @@ impl Counters {
     }
 }
 
+/// Two witnesses, neither complete: acknowledgments that had passed us, and what the peer
+/// reported as received twice. The latter tells of copies that the network made as well.
+fn spurious_retransmits(side: &DirectionRecord, peer: &DirectionRecord) -> u32 {
+    let reported = peer.dsack_dups.min(side.retransmits);
+    side.spurious_retransmits.max(reported)
+}
+
 impl ZeroWindow {
     fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -171,9 +175,9 @@ impl ZeroWindow {
 
 impl DirectionTotals {
     /// Everything a record has of one side.
-    pub fn of(side: &DirectionRecord, now: u64) -> Self {
+    pub fn of(side: &DirectionRecord, peer: &DirectionRecord, now: u64) -> Self {
         Self {
-            counters: Counters::of(side, now),
+            counters: Counters::of(side, peer, now),
             syn_retransmits: side.syn_retransmits,
             mss: Mss {
                 announced: known(side.mss),

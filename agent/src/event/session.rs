@@ -172,7 +172,7 @@ pub enum CloseBy {
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum CloseHow {
     /// Both sides sent a FIN, and both were acknowledged.
     Fin,
@@ -182,6 +182,8 @@ pub enum CloseHow {
     Dead,
     /// The client opened a new connection on the same ports, and the server took it.
     Superseded,
+    /// It did not: the capture ends before it does. Only `replay` says so.
+    StillOpen,
 }
 
 /// Round-trip times between this host and the client, in microseconds; null while
@@ -209,7 +211,8 @@ pub struct Counters {
     pub retransmitted_bytes: u64,
     /// Segments that carry data (or a FIN) sent before.
     pub retransmits: u32,
-    /// Those among them whose data had been acknowledged already.
+    /// Those among them that were needless: their data had been acknowledged already, or
+    /// the other side reported it as received twice (D-SACK, RFC 2883).
     pub spurious_retransmits: u32,
     /// Segments overtaken on the way to this host; always 0 from the server.
     pub out_of_order: u32,

@@ -11,4 +11,4 @@ mod sessions;
 pub use attach::{Attached, Attachment, Hook, HookChoice, attached, detach_leftovers, has_tcx};
 pub use notices::Notices;
 pub use programs::{Hooks, Kernel, KernelError, Limits, PacketContext};
-pub use sessions::{Pulse, SessionTable, Slots};
+pub use sessions::{SessionTable, Slots};

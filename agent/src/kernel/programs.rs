@@ -7,7 +7,9 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray, RingBuf, Stack},
     programs::SchedClassifier,
 };
-use sstpulse_common::{Counters, FlowKey, Framing, HalfOpen, Side, counters::Counter};
+use sstpulse_common::{
+    Counters, FlowKey, Framing, HalfOpen, SessionRecord, Side, counters::Counter,
+};
 use thiserror::Error;
 
 use super::{
@@ -15,6 +17,7 @@ use super::{
     notices::Notices,
     sessions::{SessionTable, Slots},
 };
+use crate::report::{Flows, Pulse};
 
 /// Why the kernel half can't do something: one sentence with what, on what, and why.
 #[derive(Debug, Error)]
@@ -212,37 +215,6 @@ impl Kernel {
         self.notices.take().map(Notices::new).transpose()
     }
 
-    /// The counters, summed over all CPUs.
-    pub fn counters(&self) -> Result<Counters, KernelError> {
-        read_counters(&self.counters)
-    }
-
-    /// Attempts remembered now.
-    ///
-    /// If the entry the walk has come to is pushed out, the kernel begins the walk anew. In
-    /// a flood that could go on for ever, so the walk ends after as many entries as there
-    /// can be; what it misses, the next one finds.
-    pub fn half_open(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)> + '_ {
-        self.half_open
-            .iter()
-            .take(self.limits.half_open.get() as usize)
-            .filter_map(Result::ok)
-            .map(|(Abi(key), Abi(half_open))| (key, half_open))
-    }
-
-    /// One attempt, if it is still remembered.
-    pub fn half_open_of(&self, key: &FlowKey) -> Option<HalfOpen> {
-        self.half_open
-            .get(&Abi(*key), 0)
-            .ok()
-            .map(|Abi(found)| found)
-    }
-
-    /// Forgets an attempt; false if the kernel had forgotten it already.
-    pub fn remove_half_open(&mut self, key: &FlowKey) -> bool {
-        self.half_open.remove(&Abi(*key)).is_ok()
-    }
-
     /// Runs the program that sees what `side` sends once, on a packet of our own.
     pub fn run(
         &mut self,
@@ -262,6 +234,61 @@ impl Kernel {
             .test_run(options)
             .map_err(|error| KernelError::new(format!("can't run {name}"), &error))?;
         Ok(result.return_value.cast_signed())
+    }
+}
+
+impl Flows for Kernel {
+    type Error = KernelError;
+
+    fn capacity(&self) -> u32 {
+        self.table.capacity()
+    }
+
+    fn state(&self, slot: u32) -> u8 {
+        self.table.state(slot)
+    }
+
+    fn pulse(&self, slot: u32) -> Pulse {
+        self.table.pulse(slot)
+    }
+
+    fn read(&self, slot: u32) -> SessionRecord {
+        self.table.read(slot)
+    }
+
+    fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), KernelError> {
+        self.slots.retire(key, slot)
+    }
+
+    fn release(&mut self, slot: u32) -> Result<(), KernelError> {
+        self.slots.release(&mut self.table, slot)
+    }
+
+    /// Summed over all CPUs.
+    fn counters(&self) -> Result<Counters, KernelError> {
+        read_counters(&self.counters)
+    }
+
+    /// If the entry the walk has come to is pushed out, the kernel begins the walk anew. In
+    /// a flood that could go on for ever, so the walk ends after as many entries as there
+    /// can be; what it misses, the next one finds.
+    fn attempts(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)> {
+        self.half_open
+            .iter()
+            .take(self.limits.half_open.get() as usize)
+            .filter_map(Result::ok)
+            .map(|(Abi(key), Abi(half_open))| (key, half_open))
+    }
+
+    fn attempt(&self, key: &FlowKey) -> Option<HalfOpen> {
+        self.half_open
+            .get(&Abi(*key), 0)
+            .ok()
+            .map(|Abi(found)| found)
+    }
+
+    fn forget_attempt(&mut self, key: &FlowKey) -> bool {
+        self.half_open.remove(&Abi(*key)).is_ok()
     }
 }
 

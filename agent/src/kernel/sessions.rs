@@ -11,15 +11,7 @@ use aya::maps::{HashMap, Map, MapData, MapError, Stack};
 use sstpulse_common::{DirectionRecord, FlowKey, SessionRecord, record::SlotState};
 
 use super::{abi::Abi, programs::KernelError};
-
-/// The least that tells whether a session has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pulse {
-    /// Segments seen so far, both ways.
-    pub segments: u64,
-    /// A segment has ended it, or its ports belong to another.
-    pub ended: bool,
-}
+use crate::report::Pulse;
 
 /// The array of session records, mapped. Reading it takes no system call.
 pub struct SessionTable {

@@ -10,6 +10,7 @@ use crate::{
     instance::Instance,
     interface::{self, Interface},
     kernel::{Attachment, HookChoice, Kernel, attached, detach_leftovers},
+    report::InterfaceNames,
 };
 
 /// The interfaces, by name, and what is attached to them.
@@ -123,18 +124,19 @@ impl Interfaces {
             .collect()
     }
 
-    /// The name of the interface with this index, if it is watched.
-    pub(super) fn name(&self, index: u32) -> Option<&str> {
-        self.attachments()
-            .map(Attachment::interface)
-            .find(|interface| interface.index == index)
-            .map(|interface| interface.name.as_str())
-    }
-
     fn attachments(&self) -> impl Iterator<Item = &Attachment> {
         self.watched
             .iter()
             .filter_map(|watched| watched.attachment.as_ref())
+    }
+}
+
+impl InterfaceNames for Interfaces {
+    fn name(&self, index: u32) -> Option<&str> {
+        self.attachments()
+            .map(Attachment::interface)
+            .find(|interface| interface.index == index)
+            .map(|interface| interface.name.as_str())
     }
 }
 

@@ -1,44 +1,33 @@
 //! The main job: watch interfaces, and write events until stopped.
 
-mod attempts;
 mod interfaces;
-mod lines;
-mod sessions;
 
 use std::{process, time::Duration};
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
-use nix::unistd::gethostname;
-use sstpulse_common::{Notice, counters::Counter};
+use sstpulse_common::Notice;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
 };
 
-use self::{
-    attempts::Attempts,
-    interfaces::Interfaces,
-    lines::Lines,
-    sessions::{Sessions, Teller},
-};
+use self::interfaces::Interfaces;
 use crate::{
-    clock::monotonic_ns,
-    event::{
-        AgentStart, AgentStats, AgentStop, Event, LostStats, PassedOverStats, ProcessStats,
-        StopReason, Totals,
-    },
+    clock::{Clock, monotonic_ns},
+    event::{AgentStart, AgentStats, AgentStop, Event, ProcessStats, StopReason, Totals},
     failure::Failure,
     host, interface,
     kernel::{Kernel, Notices},
-    output::Output,
+    output::{Output, WhenFull},
+    report::{self, Attempts, Flows as _, Lines, Sessions, Teller},
     settings::Config,
 };
 
 /// Watches as configured, until a signal or the end of the output.
 pub async fn run(config: Config) -> Result<(), Failure> {
     // First what needs no privilege, then what changes nothing, and last what does.
-    let output = Output::open(config.output.as_deref()).map_err(Failure::usage)?;
+    let output = Output::open(config.output.as_deref(), WhenFull::Drop).map_err(Failure::usage)?;
     host::require_kernel().map_err(Failure::host)?;
     host::require_privileges().map_err(Failure::host)?;
     host::lift_memory_limit();
@@ -49,9 +38,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     interfaces.attach(&mut kernel).await?;
 
     let mut watch = Watch {
-        sessions: Sessions::new(config.limits.sessions.get(), run_number()),
+        sessions: Sessions::new(config.limits.sessions.get(), report::run_number()),
         attempts: Attempts::default(),
-        lines: Lines::new(output, host_name()),
+        lines: Lines::new(output, Clock::now()),
         config,
         kernel,
         interfaces,
@@ -151,26 +140,12 @@ impl Watch {
     }
 
     fn totals(&self) -> Result<Totals, Failure> {
-        let counters = self.kernel.counters()?;
-        Ok(Totals {
-            sessions: self.sessions.stats(),
-            attempts: self.attempts.stats(),
-            lost: LostStats {
-                table_full_segments: counters.get(Counter::TableFull),
-                index_refused_segments: counters.get(Counter::IndexRefused),
-                half_open_refused: counters.get(Counter::HalfOpenRefused),
-                notices: counters.get(Counter::NoticesLost),
-                lines_dropped: self.lines.output().dropped(),
-                lines_failed: self.lines.output().failed(),
-            },
-            passed_over: PassedOverStats {
-                fragments: counters.get(Counter::Fragments),
-                malformed: counters.get(Counter::Malformed),
-                out_of_window: counters.get(Counter::OutOfWindow),
-                other_interface: counters.get(Counter::OtherInterface),
-            },
-            lines: self.lines.written(),
-        })
+        Ok(report::totals(
+            &self.kernel.counters()?,
+            &self.sessions,
+            &self.attempts,
+            &self.lines,
+        ))
     }
 
     fn tell_start(&mut self) -> Result<(), Failure> {
@@ -194,8 +169,8 @@ impl Watch {
                 ports: self.config.ports.iter().copied().collect(),
                 capacity: self.config.limits.sessions.get(),
                 kernel_bytes: self.config.limits.bytes(),
-                interval_ms: milliseconds(self.config.interval),
-                dead_after_ms: milliseconds(self.config.dead_after),
+                interval_ms: report::milliseconds(self.config.interval),
+                dead_after_ms: report::milliseconds(self.config.dead_after),
             })
         });
         self.lines.flush();
@@ -288,21 +263,6 @@ async fn until(ns: Option<u64>) {
     }
 }
 
-fn host_name() -> String {
-    gethostname().map_or_else(
-        |_| "unknown".into(),
-        |name| name.to_string_lossy().into_owned(),
-    )
-}
-
-/// A number that differs from run to run.
-fn run_number() -> u32 {
-    use std::hash::{BuildHasher as _, RandomState};
-    // The standard library's way to randomness; identifiers need no more.
-    let random = RandomState::new().hash_one(process::id());
-    u32::try_from(random >> 32).unwrap_or_default()
-}
-
 fn process_stats() -> anyhow::Result<ProcessStats> {
     let stat = procfs::process::Process::myself()
         .and_then(|process| process.stat())
@@ -311,10 +271,6 @@ fn process_stats() -> anyhow::Result<ProcessStats> {
         cpu_ms: (stat.utime + stat.stime) * 1_000 / procfs::ticks_per_second(),
         rss_bytes: stat.rss * procfs::page_size(),
     })
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn list<T: ToString>(items: impl Iterator<Item = T>) -> String {

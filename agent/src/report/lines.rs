@@ -13,7 +13,7 @@ use crate::{
 const BATCH: usize = 64 << 10;
 
 /// Writes events, and numbers them.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     output: Output,
     host: String,
     clock: Clock,
@@ -22,38 +22,38 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(output: Output, host: String) -> Self {
+    pub(crate) fn new(output: Output, clock: Clock) -> Self {
         Self {
             output,
-            host,
-            clock: Clock::now(),
+            host: super::host_name(),
+            clock,
             buffer: Vec::new(),
             written: 0,
         }
     }
 
     /// The time of day at a monotonic time in nanoseconds.
-    pub(super) fn time(&self, ns: u64) -> Time {
+    pub(crate) fn time(&self, ns: u64) -> Time {
         Time(self.clock.at(ns))
     }
 
     /// Follows the time of day, which may have been set.
-    pub(super) fn adjust_clock(&mut self) {
+    pub(crate) fn adjust_clock(&mut self) {
         self.clock = Clock::now();
     }
 
     /// How many lines there were.
-    pub(super) const fn written(&self) -> u64 {
+    pub(crate) const fn written(&self) -> u64 {
         self.written
     }
 
     /// Where they go.
-    pub(super) const fn output(&self) -> &Output {
+    pub(crate) const fn output(&self) -> &Output {
         &self.output
     }
 
     /// Writes one event of the monotonic time `ns`.
-    pub(super) fn write<'a>(
+    pub(crate) fn write<'a>(
         &'a mut self,
         ns: u64,
         interface: Option<&'a str>,
@@ -82,14 +82,14 @@ impl Lines {
     }
 
     /// Hands over what was written.
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if !self.buffer.is_empty() {
             self.output.send(mem::take(&mut self.buffer));
         }
     }
 
     /// Hands over what was written, and waits until it is out.
-    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         self.flush();
         self.output.finish()
     }

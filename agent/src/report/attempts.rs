@@ -1,16 +1,13 @@
 //! Attempts that came to nothing.
 //!
-//! The kernel remembers them; each interval the agent looks which of them nothing more is
+//! The table remembers them; each interval the agent looks which of them nothing more is
 //! to be expected of.
 
 use sstpulse_common::{FlowKey, HalfOpen, counters::Counter};
 
-use super::sessions::Teller;
-use crate::{
-    event::{
-        Attempt, AttemptFailed, AttemptOutcome, AttemptStats, Endpoint, Event, Network, known,
-    },
-    kernel::{Kernel, KernelError},
+use super::{Flows, Teller};
+use crate::event::{
+    Attempt, AttemptFailed, AttemptOutcome, AttemptStats, Endpoint, Event, Network, known,
 };
 
 /// Attempts told one by one in an interval. A flood of forged SYNs makes more.
@@ -22,29 +19,29 @@ const LEAST_PATIENCE_NS: u64 = 5_000_000_000;
 
 /// Counts of attempts.
 #[derive(Default)]
-pub(super) struct Attempts {
+pub(crate) struct Attempts {
     stats: AttemptStats,
-    /// Entries the agent took from the kernel's table.
+    /// Entries the agent took from the table.
     removed: u64,
 }
 
 impl Attempts {
-    pub(super) const fn stats(&self) -> AttemptStats {
+    pub(crate) const fn stats(&self) -> AttemptStats {
         self.stats
     }
 
-    /// Tells of the attempts that have failed by `now`, and lets the kernel forget them.
-    pub(super) fn sweep(
+    /// Tells of the attempts that have failed by `now`, and lets the table forget them.
+    pub(crate) fn sweep<F: Flows>(
         &mut self,
-        kernel: &mut Kernel,
+        flows: &mut F,
         teller: &mut Teller<'_>,
         now: u64,
-    ) -> Result<(), KernelError> {
+    ) -> Result<(), F::Error> {
         // Those that come while we walk are in none of the counts.
-        let inserted = kernel.counters()?.get(Counter::HalfOpenInserted);
+        let inserted = flows.counters()?.get(Counter::HalfOpenInserted);
         let mut present = 0;
         let mut over = Vec::new();
-        for (key, half_open) in kernel.half_open() {
+        for (key, half_open) in flows.attempts() {
             present += 1;
             if has_failed(&half_open, now) {
                 over.push((key, half_open));
@@ -53,10 +50,10 @@ impl Attempts {
         let mut told = 0;
         for (key, half_open) in over {
             // It may have gone on, completed or been pushed out while we walked.
-            let unchanged = kernel
-                .half_open_of(&key)
+            let unchanged = flows
+                .attempt(&key)
                 .is_some_and(|now| now.last_ns == half_open.last_ns);
-            if !unchanged || !kernel.remove_half_open(&key) {
+            if !unchanged || !flows.forget_attempt(&key) {
                 continue;
             }
             self.removed += 1;
@@ -72,7 +69,7 @@ impl Attempts {
                 self.stats.unreported += 1;
             }
         }
-        let completed = kernel.counters()?.get(Counter::HalfOpenCompleted);
+        let completed = flows.counters()?.get(Counter::HalfOpenCompleted);
         let displaced = inserted.saturating_sub(completed + self.removed + present);
         self.stats.half_open = present;
         self.stats.displaced = self.stats.displaced.max(displaced);

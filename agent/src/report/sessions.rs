@@ -9,13 +9,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use sstpulse_common::{DirectionRecord, Notice, NoticeKind, SessionRecord, record::SlotState};
 
-use super::{interfaces::Interfaces, lines::Lines};
-use crate::{
-    event::{
-        About, CloseBy, CloseHow, Counters, DirectionTotals, Ending, Endpoint, Event, Handshake,
-        Network, SeenFrom, Session, SessionEnd, SessionHealth, SessionStart, SessionStats,
-    },
-    kernel::{Kernel, KernelError},
+use super::{Flows, InterfaceNames, Lines, Teller};
+use crate::event::{
+    About, CloseBy, CloseHow, Counters, DirectionTotals, Ending, Endpoint, Event, Handshake,
+    Network, SeenFrom, Session, SessionEnd, SessionHealth, SessionStart, SessionStats,
 };
 
 /// How long late segments are waited for.
@@ -52,7 +49,7 @@ struct Known {
 }
 
 /// All sessions.
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     slots: Vec<Slot>,
     /// Random; makes identifiers differ between runs.
     run: u32,
@@ -68,14 +65,8 @@ struct Due {
     slot: u32,
 }
 
-/// Where events go, and what they say of interfaces.
-pub(super) struct Teller<'a> {
-    pub(super) lines: &'a mut Lines,
-    pub(super) interfaces: &'a Interfaces,
-}
-
 impl Sessions {
-    pub(super) fn new(capacity: u32, run: u32) -> Self {
+    pub(crate) fn new(capacity: u32, run: u32) -> Self {
         Self {
             slots: Vec::new(),
             run,
@@ -89,34 +80,34 @@ impl Sessions {
         }
     }
 
-    pub(super) const fn stats(&self) -> SessionStats {
+    pub(crate) const fn stats(&self) -> SessionStats {
         self.stats
     }
 
     /// Takes in what a program told.
-    pub(super) fn notice(&mut self, kernel: &Kernel, teller: &mut Teller<'_>, notice: Notice) {
+    pub(crate) fn notice<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, notice: Notice) {
         let Notice {
             time_ns,
             slot,
             kind,
         } = notice;
-        if slot >= kernel.table.capacity() {
+        if slot >= flows.capacity() {
             tracing::error!(slot, "a notice about a slot that does not exist");
             return;
         }
-        self.begin(kernel, teller, slot);
+        self.begin(flows, teller, slot);
         // The notice may be older than the session that is in the slot now.
-        if kind == NoticeKind::SessionEnd as u32 && kernel.table.pulse(slot).ended {
+        if kind == NoticeKind::SessionEnd as u32 && flows.pulse(slot).ended {
             self.end_later(slot, time_ns);
         }
     }
 
     /// Takes up the session in a slot, if it is new.
-    fn begin(&mut self, kernel: &Kernel, teller: &mut Teller<'_>, slot: u32) {
+    fn begin<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, slot: u32) {
         if !matches!(self.slot(slot), Slot::Empty | Slot::Seen) {
             return;
         }
-        let record = kernel.table.read(slot);
+        let record = flows.read(slot);
         if record.head.state == SlotState::FREE {
             return;
         }
@@ -148,32 +139,32 @@ impl Sessions {
     }
 
     /// Looks at every slot: tells what has changed, and finds what notices did not tell.
-    pub(super) fn scan(
+    pub(crate) fn scan<F: Flows>(
         &mut self,
-        kernel: &Kernel,
+        flows: &F,
         teller: &mut Teller<'_>,
         now: u64,
         dead_after: Duration,
     ) -> Vec<u32> {
         let dead_after_ns = u64::try_from(dead_after.as_nanos()).unwrap_or(u64::MAX);
         let mut dead = Vec::new();
-        for slot in 0..kernel.table.capacity() {
-            if kernel.table.state(slot) == SlotState::FREE {
+        for slot in 0..flows.capacity() {
+            if flows.state(slot) == SlotState::FREE {
                 continue;
             }
             match self.slot(slot) {
                 Slot::Empty => *self.slot(slot) = Slot::Seen,
-                Slot::Seen => self.begin(kernel, teller, slot),
+                Slot::Seen => self.begin(flows, teller, slot),
                 Slot::Live(_) | Slot::Retired => {}
             }
-            let pulse = kernel.table.pulse(slot);
+            let pulse = flows.pulse(slot);
             let Slot::Live(known) = self.slot(slot) else {
                 continue;
             };
             if known.segments != pulse.segments {
                 known.segments = pulse.segments;
                 known.changed_ns = now;
-                self.health(kernel, teller, slot, now);
+                self.health(flows, teller, slot, now);
             } else if !pulse.ended && now.saturating_sub(known.changed_ns) >= dead_after_ns {
                 dead.push(slot);
             }
@@ -185,13 +176,13 @@ impl Sessions {
     }
 
     /// Tells what has changed in a session.
-    fn health(&mut self, kernel: &Kernel, teller: &mut Teller<'_>, slot: u32, now: u64) {
-        let record = kernel.table.read(slot);
+    fn health<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, slot: u32, now: u64) {
+        let record = flows.read(slot);
         let Slot::Live(known) = self.slot(slot) else {
             return;
         };
-        let from_client = Counters::of(&record.from_client, now);
-        let from_server = Counters::of(&record.from_server, now);
+        let from_client = Counters::of(&record.from_client, &record.from_server, now);
+        let from_server = Counters::of(&record.from_server, &record.from_client, now);
         let client_delta = from_client.since(&known.from_client);
         let server_delta = from_server.since(&known.from_server);
         known.from_client = from_client;
@@ -225,7 +216,7 @@ impl Sessions {
     }
 
     /// When there is something to do next, on the monotonic clock in nanoseconds.
-    pub(super) fn next_due(&self) -> Option<u64> {
+    pub(crate) fn next_due(&self) -> Option<u64> {
         let next = |queue: &VecDeque<Due>| queue.front().map(|due| due.at_ns);
         match (next(&self.ending), next(&self.retired)) {
             (Some(ending), Some(retired)) => Some(ending.min(retired)),
@@ -235,39 +226,39 @@ impl Sessions {
 
     /// Ends the sessions that have lingered until `now`, and frees the slots of those
     /// that ended before.
-    pub(super) fn settle(
+    pub(crate) fn settle<F: Flows>(
         &mut self,
-        kernel: &mut Kernel,
+        flows: &mut F,
         teller: &mut Teller<'_>,
         now: u64,
-    ) -> Result<(), KernelError> {
+    ) -> Result<(), F::Error> {
         while let Some(due) = pop_due(&mut self.ending, now) {
-            self.end(kernel, teller, due.slot, now)?;
+            self.end(flows, teller, due.slot, now)?;
         }
         while let Some(due) = pop_due(&mut self.retired, now) {
-            kernel.slots.release(&mut kernel.table, due.slot)?;
+            flows.release(due.slot)?;
             *self.slot(due.slot) = Slot::Empty;
         }
         Ok(())
     }
 
     /// Tells the end of a session, and takes it from the index.
-    pub(super) fn end(
+    pub(crate) fn end<F: Flows>(
         &mut self,
-        kernel: &mut Kernel,
+        flows: &mut F,
         teller: &mut Teller<'_>,
         slot: u32,
         now: u64,
-    ) -> Result<(), KernelError> {
+    ) -> Result<(), F::Error> {
         let Slot::Live(known) = self.slot(slot) else {
             return Ok(());
         };
         let number = known.number;
         *self.slot(slot) = Slot::Retired;
-        let record = kernel.table.read(slot);
-        kernel.slots.retire(&record.head.key, slot)?;
+        let record = flows.read(slot);
+        flows.retire(&record.head.key, slot)?;
         // What came until the index forgot it belongs to it, too.
-        let record = kernel.table.read(slot);
+        let record = flows.read(slot);
         self.retired.push_back(Due {
             at_ns: now + GRACE_NS,
             slot,
@@ -276,16 +267,39 @@ impl Sessions {
         Ok(())
     }
 
+    /// Tells the totals of a session that goes on beyond the end of a capture.
+    pub(crate) fn leave_open<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>) {
+        for slot in 0..flows.capacity() {
+            let Slot::Live(known) = self.slot(slot) else {
+                continue;
+            };
+            let number = known.number;
+            let record = flows.read(slot);
+            self.write_end(teller, &record, number, CloseHow::StillOpen);
+        }
+    }
+
     fn tell_end(&mut self, teller: &mut Teller<'_>, record: &SessionRecord, number: u64) {
-        let ending = ending(record);
+        let how = how(record);
         self.stats.live -= 1;
         self.stats.ended += 1;
-        match ending.how {
+        match how {
             CloseHow::Fin => self.stats.ended_fin += 1,
             CloseHow::Reset => self.stats.ended_reset += 1,
-            CloseHow::Dead => self.stats.ended_dead += 1,
             CloseHow::Superseded => self.stats.ended_superseded += 1,
+            CloseHow::Dead | CloseHow::StillOpen => self.stats.ended_dead += 1,
         }
+        self.write_end(teller, record, number, how);
+    }
+
+    fn write_end(
+        &self,
+        teller: &mut Teller<'_>,
+        record: &SessionRecord,
+        number: u64,
+        how: CloseHow,
+    ) {
+        let by = by(record);
         let now = last_seen_ns(record);
         let about = self.about(teller.lines, record, number, now);
         let interface = interface(teller.interfaces, record);
@@ -293,23 +307,23 @@ impl Sessions {
             Event::SessionEnd(SessionEnd {
                 head,
                 about,
-                end: ending,
+                end: Ending { by, how },
                 rtt_us: record.head.rtt.into(),
-                from_client: DirectionTotals::of(&record.from_client, now),
-                from_server: DirectionTotals::of(&record.from_server, now),
+                from_client: DirectionTotals::of(&record.from_client, &record.from_server, now),
+                from_server: DirectionTotals::of(&record.from_server, &record.from_client, now),
             })
         });
     }
 
     /// Ends all sessions that linger, without waiting longer.
-    pub(super) fn end_lingering(
+    pub(crate) fn end_lingering<F: Flows>(
         &mut self,
-        kernel: &mut Kernel,
+        flows: &mut F,
         teller: &mut Teller<'_>,
         now: u64,
-    ) -> Result<(), KernelError> {
+    ) -> Result<(), F::Error> {
         while let Some(due) = self.ending.pop_front() {
-            self.end(kernel, teller, due.slot, now)?;
+            self.end(flows, teller, due.slot, now)?;
         }
         Ok(())
     }
@@ -357,7 +371,7 @@ fn seen_from(record: &SessionRecord) -> SeenFrom {
     }
 }
 
-fn interface<'a>(interfaces: &'a Interfaces, record: &SessionRecord) -> Option<&'a str> {
+fn interface<'a>(interfaces: &'a dyn InterfaceNames, record: &SessionRecord) -> Option<&'a str> {
     interfaces
         .name(record.from_client.ifindex)
         .or_else(|| interfaces.name(record.from_server.ifindex))
@@ -368,25 +382,27 @@ fn last_seen_ns(record: &SessionRecord) -> u64 {
     client.max(record.from_server.last_seen_ns)
 }
 
-/// Who ended a session, and how.
-fn ending(record: &SessionRecord) -> Ending {
-    let (client, server) = (&record.from_client, &record.from_server);
-    let by = if client.has(DirectionRecord::FIRST_TO_CLOSE) {
+/// Who ended a session.
+fn by(record: &SessionRecord) -> CloseBy {
+    if record.from_client.has(DirectionRecord::FIRST_TO_CLOSE) {
         CloseBy::Client
-    } else if server.has(DirectionRecord::FIRST_TO_CLOSE) {
+    } else if record.from_server.has(DirectionRecord::FIRST_TO_CLOSE) {
         CloseBy::Server
     } else {
         CloseBy::Unknown
-    };
-    let how =
-        if client.has(DirectionRecord::RESET_ENDED) || server.has(DirectionRecord::RESET_ENDED) {
-            CloseHow::Reset
-        } else if record.ended() {
-            CloseHow::Fin
-        } else if record.head.state == SlotState::SUPERSEDED {
-            CloseHow::Superseded
-        } else {
-            CloseHow::Dead
-        };
-    Ending { by, how }
+    }
+}
+
+/// How a session ended that nothing more is expected of.
+fn how(record: &SessionRecord) -> CloseHow {
+    let (client, server) = (&record.from_client, &record.from_server);
+    if client.has(DirectionRecord::RESET_ENDED) || server.has(DirectionRecord::RESET_ENDED) {
+        CloseHow::Reset
+    } else if record.ended() {
+        CloseHow::Fin
+    } else if record.head.state == SlotState::SUPERSEDED {
+        CloseHow::Superseded
+    } else {
+        CloseHow::Dead
+    }
 }

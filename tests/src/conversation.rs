@@ -3,30 +3,36 @@
 //! Numbers count from each side's first byte: `c(0, 0, 100)` is the client's first 100
 //! bytes, acknowledging nothing but the handshake.
 
-use std::{borrow::Borrow, net::SocketAddr};
+use std::{borrow::Borrow, collections::BTreeSet, net::SocketAddr, num::NonZeroUsize};
 
 use etherparse::{
     EtherType, IpNumber, Ipv4Options, Ipv6Extensions, Ipv6RawExtHeader, Ipv6RoutingExtensions,
     PacketBuilder, PacketBuilderStep, TcpHeader, TcpOptionElement, VlanId,
 };
-use lab::memory::{Buffer, Memory};
+use sstpulse::replay::{Buffer, Limits, Tables, Watched};
 use sstpulse_common::{FlowKey, Framing, Side, TcpFlags};
 
 /// The watched port.
-pub(crate) const PORT: u16 = 443;
+pub const PORT: u16 = 443;
 /// The client's initial sequence number, unless another is chosen.
-pub(crate) const ISN_CLIENT: u32 = 1_000;
+pub const ISN_CLIENT: u32 = 1_000;
 /// The server's.
-pub(crate) const ISN_SERVER: u32 = 500_000_000;
+pub const ISN_SERVER: u32 = 500_000_000;
 
 /// Loopback's index, which the kernel gives packets of a test run.
 const IFINDEX: u32 = 1;
+/// Room for a conversation or two.
+const LIMITS: Limits = Limits {
+    sessions: 16,
+    half_open: NonZeroUsize::new(16).unwrap(),
+};
+
 const SYN: u8 = TcpFlags::SYN;
 const ACK: u8 = TcpFlags::ACK;
 
 /// A segment to be said.
 #[derive(Clone)]
-pub(crate) struct Said {
+pub struct Said {
     side: Side,
     flags: u8,
     seq: u32,
@@ -36,6 +42,7 @@ pub(crate) struct Said {
     ttl: u8,
     gso_size: u32,
     forwarded: bool,
+    sack: Vec<(u32, u32)>,
     patches: Vec<(usize, u8)>,
     cut: Option<usize>,
     padding: usize,
@@ -43,32 +50,44 @@ pub(crate) struct Said {
 
 /// What carries TCP.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Network {
+pub enum Network {
+    /// IPv4.
     Ipv4,
+    /// IPv4 with an option.
     Ipv4Options,
+    /// IPv6.
     Ipv6,
+    /// IPv6 with extension headers.
     Ipv6Extensions,
 }
 
 /// What carries IP.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
+pub enum Link {
+    /// Ethernet.
     Ethernet,
+    /// With an 802.1Q tag.
     Vlan,
+    /// With an 802.1ad and an 802.1Q tag.
     QinQ,
+    /// PPPoE over Ethernet.
     Pppoe,
     /// A device without Ethernet headers.
     None,
 }
 
 /// A packet as it passes.
-pub(crate) struct Packet {
-    pub(crate) side: Side,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) buffer: Buffer,
+pub struct Packet {
+    /// Who sent it.
+    pub side: Side,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What the buffer brings along.
+    pub buffer: Buffer,
 }
 
-pub(crate) struct Conversation {
+/// A conversation, written down.
+pub struct Conversation {
     client_port: u16,
     server_port: u16,
     isn_client: u32,
@@ -80,12 +99,12 @@ pub(crate) struct Conversation {
 }
 
 /// The client says `payload` bytes from `seq` on, and has all before `ack`.
-pub(crate) fn c(seq: u32, ack: u32, payload: usize) -> Said {
+pub fn c(seq: u32, ack: u32, payload: usize) -> Said {
     say(Side::Client, seq, ack, payload)
 }
 
 /// The server says so.
-pub(crate) fn s(seq: u32, ack: u32, payload: usize) -> Said {
+pub fn s(seq: u32, ack: u32, payload: usize) -> Said {
     say(Side::Server, seq, ack, payload)
 }
 
@@ -100,6 +119,7 @@ fn say(side: Side, seq: u32, ack: u32, payload: usize) -> Said {
         ttl: 64,
         gso_size: 0,
         forwarded: false,
+        sack: Vec::new(),
         patches: Vec::new(),
         cut: None,
         padding: 0,
@@ -107,54 +127,64 @@ fn say(side: Side, seq: u32, ack: u32, payload: usize) -> Said {
 }
 
 impl Said {
-    pub(crate) fn flags(mut self, flags: u8) -> Self {
+    /// With these flags.
+    pub fn flags(mut self, flags: u8) -> Self {
         self.flags = flags;
         self
     }
 
-    pub(crate) fn window(mut self, window: u16) -> Self {
+    /// With this window field.
+    pub fn window(mut self, window: u16) -> Self {
         self.window = window;
         self
     }
 
-    pub(crate) fn ttl(mut self, ttl: u8) -> Self {
+    /// With this time to live.
+    pub fn ttl(mut self, ttl: u8) -> Self {
         self.ttl = ttl;
         self
     }
 
     /// In one buffer, to be cut into segments of this size.
-    pub(crate) fn gso(mut self, size: u32) -> Self {
+    pub fn gso(mut self, size: u32) -> Self {
         self.gso_size = size;
         self
     }
 
     /// As one that the host only forwards.
-    pub(crate) fn forwarded(mut self) -> Self {
+    pub fn forwarded(mut self) -> Self {
         self.forwarded = true;
         self
     }
 
+    /// With these SACK blocks, of the other side's numbers.
+    pub fn sack(mut self, blocks: &[(u32, u32)]) -> Self {
+        self.sack = blocks.to_vec();
+        self
+    }
+
     /// With another byte at this offset of the frame.
-    pub(crate) fn patch(mut self, at: usize, byte: u8) -> Self {
+    pub fn patch(mut self, at: usize, byte: u8) -> Self {
         self.patches.push((at, byte));
         self
     }
 
     /// Only its first bytes.
-    pub(crate) fn cut(mut self, length: usize) -> Self {
+    pub fn cut(mut self, length: usize) -> Self {
         self.cut = Some(length);
         self
     }
 
     /// With bytes after the IP packet.
-    pub(crate) fn padded(mut self, bytes: usize) -> Self {
+    pub fn padded(mut self, bytes: usize) -> Self {
         self.padding = bytes;
         self
     }
 }
 
 impl Conversation {
-    pub(crate) fn new(client_port: u16) -> Self {
+    /// Between a client on this port and the server.
+    pub fn new(client_port: u16) -> Self {
         Self {
             client_port,
             server_port: PORT,
@@ -167,53 +197,63 @@ impl Conversation {
         }
     }
 
-    pub(crate) fn start_at(&mut self, isn_client: u32, isn_server: u32) -> &mut Self {
+    /// With these initial sequence numbers.
+    pub fn start_at(&mut self, isn_client: u32, isn_server: u32) -> &mut Self {
         self.isn_client = isn_client;
         self.isn_server = isn_server;
         self
     }
 
-    pub(crate) fn server_port(&mut self, port: u16) -> &mut Self {
+    /// With the server on another port.
+    pub fn server_port(&mut self, port: u16) -> &mut Self {
         self.server_port = port;
         self
     }
 
-    pub(crate) fn network(&mut self, network: Network) -> &mut Self {
+    /// Over this network layer.
+    pub fn network(&mut self, network: Network) -> &mut Self {
         self.network = network;
         self
     }
 
-    pub(crate) fn link(&mut self, link: Link) -> &mut Self {
+    /// Over this link layer.
+    pub fn link(&mut self, link: Link) -> &mut Self {
         self.link = link;
         self
     }
 
-    pub(crate) fn framing(&self) -> Framing {
+    /// What its packets begin with.
+    pub fn framing(&self) -> Framing {
         match self.link {
             Link::None => Framing::Ip,
             _ => Framing::Ethernet,
         }
     }
 
-    pub(crate) fn packets(&self) -> &[Packet] {
+    /// What has passed.
+    pub fn packets(&self) -> &[Packet] {
         &self.packets
     }
 
-    pub(crate) fn key(&self) -> FlowKey {
+    /// Its flow.
+    pub fn key(&self) -> FlowKey {
         let (client, server) = self.ends();
         FlowKey::new(client, server)
     }
 
-    pub(crate) fn wait_ms(&mut self, ms: u64) -> &mut Self {
+    /// Lets time pass.
+    pub fn wait_ms(&mut self, ms: u64) -> &mut Self {
         self.now_ns += ms * 1_000_000;
         self
     }
 
-    pub(crate) fn syn(&mut self) -> &mut Self {
+    /// The client's SYN.
+    pub fn syn(&mut self) -> &mut Self {
         self.syn_with(self.isn_client)
     }
 
-    pub(crate) fn syn_with(&mut self, isn: u32) -> &mut Self {
+    /// A SYN with this initial sequence number.
+    pub fn syn_with(&mut self, isn: u32) -> &mut Self {
         let options = [
             TcpOptionElement::MaximumSegmentSize(1460),
             TcpOptionElement::Noop,
@@ -224,11 +264,13 @@ impl Conversation {
         self.put(&said.flags(SYN).window(64_000), &options)
     }
 
-    pub(crate) fn syn_ack(&mut self) -> &mut Self {
+    /// The server's SYN-ACK.
+    pub fn syn_ack(&mut self) -> &mut Self {
         self.syn_ack_with(self.isn_server, self.isn_client)
     }
 
-    pub(crate) fn syn_ack_with(&mut self, isn: u32, isn_client: u32) -> &mut Self {
+    /// A SYN-ACK with this initial sequence number, to a SYN with that one.
+    pub fn syn_ack_with(&mut self, isn: u32, isn_client: u32) -> &mut Self {
         let options = [
             TcpOptionElement::MaximumSegmentSize(1400),
             TcpOptionElement::SelectiveAcknowledgementPermitted,
@@ -245,13 +287,13 @@ impl Conversation {
     }
 
     /// A SYN-ACK without options.
-    pub(crate) fn syn_ack_bare(&mut self) -> &mut Self {
+    pub fn syn_ack_bare(&mut self) -> &mut Self {
         let said = s(u32::MAX, 0, 0).flags(SYN | ACK).window(64_000);
         self.put(&said, &[])
     }
 
     /// All three steps, 20 ms from SYN-ACK to ACK.
-    pub(crate) fn handshake(&mut self) -> &mut Self {
+    pub fn handshake(&mut self) -> &mut Self {
         self.syn()
             .wait_ms(1)
             .syn_ack()
@@ -260,23 +302,20 @@ impl Conversation {
             .wait_ms(1)
     }
 
-    pub(crate) fn send(&mut self, said: impl Borrow<Said>) -> &mut Self {
+    /// Says something.
+    pub fn send(&mut self, said: impl Borrow<Said>) -> &mut Self {
         self.put(said.borrow(), &[])
     }
 
     /// The conversation through the native tracker.
-    pub(crate) fn replay(&self) -> Memory {
-        let mut memory = Memory::default();
+    pub fn replay(&self) -> Tables {
+        let watched = Watched::new(&BTreeSet::from([PORT]), Vec::new());
+        let mut tables = Tables::new(LIMITS);
         for packet in &self.packets {
-            memory.take(
-                self.framing(),
-                packet.side,
-                PORT,
-                &packet.bytes,
-                packet.buffer,
-            );
+            // What is passed over is in the counters.
+            let _ = tables.take(&watched, self.framing(), &packet.bytes, &packet.buffer);
         }
-        memory
+        tables
     }
 
     fn put(&mut self, said: &Said, options: &[TcpOptionElement]) -> &mut Self {
@@ -289,17 +328,17 @@ impl Conversation {
         let payload = u32::try_from(said.payload).unwrap();
         self.packets.push(Packet {
             side: said.side,
-            bytes,
             buffer: Buffer {
                 time_ns: self.now_ns,
-                gso_size: said.gso_size,
-                gso_segs: match said.gso_size {
-                    0 => 0,
-                    size => payload.div_ceil(size),
-                },
+                length: u32::try_from(bytes.len()).unwrap(),
+                gso: Some(match said.gso_size {
+                    0 => (1, 0),
+                    size => (payload.div_ceil(size), size),
+                }),
                 ifindex: IFINDEX,
-                ingress_ifindex: if said.forwarded { IFINDEX } else { 0 },
+                forwarded: said.forwarded,
             },
+            bytes,
         });
         self
     }
@@ -332,7 +371,24 @@ impl Conversation {
         tcp.syn = said.flags & TcpFlags::SYN != 0;
         tcp.rst = said.flags & TcpFlags::RST != 0;
         tcp.ack = said.flags & TcpFlags::ACK != 0;
-        tcp.set_options(options).unwrap();
+        let absolute = |edge: u32| peer_isn.wrapping_add(1).wrapping_add(edge);
+        let blocks: Vec<_> = said
+            .sack
+            .iter()
+            .map(|(start, end)| (absolute(*start), absolute(*end)))
+            .collect();
+        match blocks[..] {
+            [] => tcp.set_options(options).unwrap(),
+            [first, ref rest @ ..] => {
+                let mut others = [None; 3];
+                for (other, block) in others.iter_mut().zip(rest) {
+                    *other = Some(*block);
+                }
+                let sack = TcpOptionElement::SelectiveAcknowledgement(first, others);
+                tcp.set_options(&[TcpOptionElement::Noop, TcpOptionElement::Noop, sack])
+                    .unwrap();
+            }
+        }
         let packet = self
             .below_tcp(source, destination, said.ttl)
             .tcp_header(tcp);

@@ -1,0 +1,283 @@
+//! The tracker's tables in plain memory: what the kernel's maps are to the programs.
+
+use std::{collections::HashMap, convert::Infallible, mem, num::NonZeroUsize};
+
+use foldhash::fast::RandomState;
+use lru::LruCache;
+use sstpulse_common::{
+    Counters, DirectionRecord, FlowKey, Framing, HalfOpen, Notice, NoticeKind, OptionReader,
+    Parsed, SessionRecord, Side, Skip, counters::Counter, observe, record::SlotState,
+};
+
+use super::watched::Watched;
+use crate::report::{Flows, Pulse};
+
+/// How much the tables may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Sessions followed at once.
+    pub sessions: u32,
+    /// Half-open connections remembered at once; the oldest make room.
+    pub half_open: NonZeroUsize,
+}
+
+/// Sessions, attempts and counters.
+pub struct Tables {
+    index: HashMap<FlowKey, u32, RandomState>,
+    records: Vec<SessionRecord>,
+    free: Vec<u32>,
+    half_open: LruCache<FlowKey, HalfOpen, RandomState>,
+    counters: Counters,
+    notices: Vec<Notice>,
+    limits: Limits,
+}
+
+/// What a buffer brings besides its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Buffer {
+    /// When it passed, in nanoseconds.
+    pub time_ns: u64,
+    /// Its length on the wire, in bytes.
+    pub length: u32,
+    /// Segments in it, and the payload of each but the last in bytes; `None` if that is
+    /// not known.
+    pub gso: Option<(u32, u32)>,
+    /// The interface it passed.
+    pub ifindex: u32,
+    /// The host passes it on for another.
+    pub forwarded: bool,
+}
+
+impl Tables {
+    /// Empty tables.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            index: HashMap::default(),
+            records: Vec::new(),
+            free: Vec::new(),
+            half_open: LruCache::with_hasher(limits.half_open, RandomState::default()),
+            counters: Counters::default(),
+            notices: Vec::new(),
+            limits,
+        }
+    }
+
+    /// Takes in a packet, as the programs do, and tells whose segment it was.
+    pub fn take(
+        &mut self,
+        watched: &Watched,
+        framing: Framing,
+        packet: &[u8],
+        buffer: &Buffer,
+    ) -> Result<(Side, FlowKey), Skip> {
+        let known = |key: &FlowKey| self.index.contains_key(key);
+        let kept_whole = packet.len() as u64 >= u64::from(buffer.length);
+        let result = match watched.parse(framing, packet, buffer.length, known) {
+            Err(Skip::Truncated) if kept_whole => Err(Skip::Malformed),
+            result => result,
+        };
+        match result {
+            Err(Skip::Fragment) => self.counters.add(Counter::Fragments),
+            Err(Skip::Malformed) => self.counters.add(Counter::Malformed),
+            Ok(_) | Err(Skip::NotOurs | Skip::Truncated) => {}
+        }
+        let (side, mut parsed) = result?;
+        self.complete(&mut parsed, side, packet, buffer);
+        observe(self, side, &parsed.key, &parsed.segment, buffer.time_ns);
+        Ok((side, parsed.key))
+    }
+
+    /// Completes a segment with its options, and with what the buffer knows.
+    fn complete(&self, parsed: &mut Parsed, side: Side, packet: &[u8], buffer: &Buffer) {
+        let mut reader = OptionReader::default();
+        if parsed.options_matter && reader.read(packet, parsed.options, parsed.options_length) {
+            reader.complete(&mut parsed.segment);
+        }
+        parsed.segment.ifindex = buffer.ifindex;
+        parsed.segment.forwarded = buffer.forwarded;
+        match buffer.gso {
+            Some((segments, size)) if size != 0 && parsed.segment.payload > size => {
+                parsed.segment.segments = segments;
+                parsed.segment.segment_size = size;
+            }
+            Some(_) => {}
+            None => self.split(parsed, side),
+        }
+    }
+
+    /// Deduces the segments of a buffer that offload had merged, or had not cut yet, when it
+    /// was captured: none can be larger than the MSS that the other side announced, less
+    /// the options that each bears (RFC 9293, section 3.7.1).
+    fn split(&self, parsed: &mut Parsed, side: Side) {
+        /// What everyone must take (RFC 9293, section 3.7.1).
+        const LEAST_MSS: u32 = 536;
+
+        let Parsed {
+            key,
+            segment,
+            options_length,
+            ..
+        } = parsed;
+        if segment.payload <= LEAST_MSS {
+            return;
+        }
+        let Some(record) = self.session(key) else {
+            return;
+        };
+        let mss = match side {
+            Side::Client => record.from_server.mss,
+            Side::Server => record.from_client.mss,
+        };
+        let size = u32::from(mss).saturating_sub(*options_length);
+        if mss != 0 && size != 0 && segment.payload > size {
+            segment.segments = segment.payload.div_ceil(size);
+            segment.segment_size = size;
+        }
+    }
+
+    /// The session of a flow.
+    pub fn session(&self, key: &FlowKey) -> Option<&SessionRecord> {
+        let slot = *self.index.get(key)?;
+        self.records.get(slot as usize)
+    }
+
+    /// What was to be told since this was last asked.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        mem::take(&mut self.notices)
+    }
+
+    /// Whether there is anything to tell.
+    pub fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
+    }
+}
+
+impl sstpulse_common::Tables for Tables {
+    fn find(&mut self, key: &FlowKey) -> Option<u32> {
+        self.index.get(key).copied()
+    }
+
+    fn record(&mut self, slot: u32) -> Option<&mut SessionRecord> {
+        self.records.get_mut(slot as usize)
+    }
+
+    fn allocate(&mut self) -> Option<u32> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
+        }
+        let slot = u32::try_from(self.records.len()).ok()?;
+        (slot < self.limits.sessions).then(|| {
+            self.records.push(SessionRecord::FREE);
+            slot
+        })
+    }
+
+    fn release(&mut self, slot: u32) {
+        self.free.push(slot);
+    }
+
+    fn publish(&mut self, key: &FlowKey, slot: u32) -> bool {
+        self.index.insert(*key, slot).is_none()
+    }
+
+    fn withdraw(&mut self, key: &FlowKey) {
+        self.index.remove(key);
+    }
+
+    fn half_open(&mut self, key: &FlowKey) -> Option<&mut HalfOpen> {
+        self.half_open.get_mut(key)
+    }
+
+    fn record_and_half_open(
+        &mut self,
+        slot: u32,
+        key: &FlowKey,
+    ) -> Option<(&mut SessionRecord, &HalfOpen)> {
+        self.records
+            .get_mut(slot as usize)
+            .zip(self.half_open.peek(key))
+    }
+
+    fn insert_half_open(&mut self, key: &FlowKey, half_open: &HalfOpen) -> bool {
+        self.half_open.put(*key, *half_open);
+        true
+    }
+
+    fn remove_half_open(&mut self, key: &FlowKey) {
+        self.half_open.pop(key);
+    }
+
+    fn notify(&mut self, kind: NoticeKind, slot: u32, now: u64) -> bool {
+        self.notices.push(Notice {
+            time_ns: now,
+            slot,
+            kind: kind as u32,
+        });
+        true
+    }
+
+    fn count(&mut self, counter: Counter) {
+        self.counters.add(counter);
+    }
+}
+
+impl Flows for Tables {
+    type Error = Infallible;
+
+    /// As many as were ever in use at once.
+    fn capacity(&self) -> u32 {
+        u32::try_from(self.records.len()).unwrap_or(u32::MAX)
+    }
+
+    fn state(&self, slot: u32) -> u8 {
+        self.records[slot as usize].head.state
+    }
+
+    fn pulse(&self, slot: u32) -> Pulse {
+        let SessionRecord {
+            head,
+            from_client,
+            from_server,
+        } = &self.records[slot as usize];
+        let flags = from_client.flags | from_server.flags;
+        Pulse {
+            segments: from_client.segments + from_server.segments,
+            ended: flags & DirectionRecord::ENDED != 0 || head.state == SlotState::SUPERSEDED,
+        }
+    }
+
+    fn read(&self, slot: u32) -> SessionRecord {
+        self.records[slot as usize]
+    }
+
+    fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), Infallible> {
+        if self.index.get(key) == Some(&slot) {
+            self.index.remove(key);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, slot: u32) -> Result<(), Infallible> {
+        self.records[slot as usize].head.state = SlotState::FREE;
+        self.free.push(slot);
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters, Infallible> {
+        Ok(self.counters)
+    }
+
+    fn attempts(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)> {
+        self.half_open
+            .iter()
+            .map(|(key, half_open)| (*key, *half_open))
+    }
+
+    fn attempt(&self, key: &FlowKey) -> Option<HalfOpen> {
+        self.half_open.peek(key).copied()
+    }
+
+    fn forget_attempt(&mut self, key: &FlowKey) -> bool {
+        self.half_open.pop(key).is_some()
+    }
+}

@@ -1,0 +1,120 @@
+//! From what tables hold to what events say.
+//!
+//! The tables may be the kernel's, filled by the programs, or a replay's, filled from a
+//! capture: what is told of them is the same.
+
+mod attempts;
+mod lines;
+mod sessions;
+
+pub(crate) use attempts::Attempts;
+pub(crate) use lines::Lines;
+pub(crate) use sessions::Sessions;
+
+use std::{
+    error::Error,
+    hash::{BuildHasher as _, RandomState},
+    process,
+    time::Duration,
+};
+
+use nix::unistd::gethostname;
+use sstpulse_common::{Counters, FlowKey, HalfOpen, SessionRecord, counters::Counter};
+
+use crate::event::{LostStats, PassedOverStats, Totals};
+
+/// Tables of sessions and attempts.
+pub trait Flows {
+    /// How a change of a table fails.
+    type Error: Error + Send + Sync + 'static;
+
+    /// How many slots for sessions there are.
+    fn capacity(&self) -> u32;
+    /// What a slot holds: a constant of [`SlotState`](sstpulse_common::record::SlotState).
+    fn state(&self, slot: u32) -> u8;
+    /// What tells cheaply whether anything has happened in a slot.
+    fn pulse(&self, slot: u32) -> Pulse;
+    /// A copy of the record in a slot.
+    fn read(&self, slot: u32) -> SessionRecord;
+    /// Lets the flow lead to the slot no more, if it still does.
+    fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), Self::Error>;
+    /// Gives a slot back that was retired long enough ago for nobody to write to it.
+    fn release(&mut self, slot: u32) -> Result<(), Self::Error>;
+    /// What was counted so far.
+    fn counters(&self) -> Result<Counters, Self::Error>;
+    /// Attempts remembered now. Some may be missing if they change meanwhile.
+    fn attempts(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)>;
+    /// One attempt, if it is still remembered.
+    fn attempt(&self, key: &FlowKey) -> Option<HalfOpen>;
+    /// Forgets an attempt; false if it was forgotten already.
+    fn forget_attempt(&mut self, key: &FlowKey) -> bool;
+}
+
+/// The least that tells whether a session has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Segments seen so far, both ways.
+    pub segments: u64,
+    /// A segment has ended it, or its ports belong to another.
+    pub ended: bool,
+}
+
+/// Names of interfaces.
+pub(crate) trait InterfaceNames {
+    /// The name of the interface with this index, if it has one.
+    fn name(&self, index: u32) -> Option<&str>;
+}
+
+/// Where events go, and what they say of interfaces.
+pub(crate) struct Teller<'a> {
+    pub(crate) lines: &'a mut Lines,
+    pub(crate) interfaces: &'a dyn InterfaceNames,
+}
+
+/// What a run has brought so far.
+pub(crate) fn totals(
+    counters: &Counters,
+    sessions: &Sessions,
+    attempts: &Attempts,
+    lines: &Lines,
+) -> Totals {
+    Totals {
+        sessions: sessions.stats(),
+        attempts: attempts.stats(),
+        lost: LostStats {
+            table_full_segments: counters.get(Counter::TableFull),
+            index_refused_segments: counters.get(Counter::IndexRefused),
+            half_open_refused: counters.get(Counter::HalfOpenRefused),
+            notices: counters.get(Counter::NoticesLost),
+            lines_dropped: lines.output().dropped(),
+            lines_failed: lines.output().failed(),
+        },
+        passed_over: PassedOverStats {
+            fragments: counters.get(Counter::Fragments),
+            malformed: counters.get(Counter::Malformed),
+            out_of_window: counters.get(Counter::OutOfWindow),
+            other_interface: counters.get(Counter::OtherInterface),
+        },
+        lines: lines.written(),
+    }
+}
+
+/// Name of this host.
+pub(crate) fn host_name() -> String {
+    gethostname().map_or_else(
+        |_| "unknown".into(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// Whole milliseconds.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A number that differs from run to run.
+pub(crate) fn run_number() -> u32 {
+    // The standard library's way to randomness; identifiers need no more.
+    let random = RandomState::new().hash_one(process::id());
+    u32::try_from(random >> 32).unwrap_or_default()
+}
