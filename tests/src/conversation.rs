@@ -32,6 +32,7 @@ const ACK: u8 = TcpFlags::ACK;
 
 /// A segment to be said.
 #[derive(Clone)]
+#[must_use]
 pub struct Said {
     side: Side,
     flags: u8,
@@ -233,6 +234,12 @@ impl Conversation {
     /// What has passed.
     pub fn packets(&self) -> &[Packet] {
         &self.packets
+    }
+
+    /// Whether a capture can hold all of it: no buffer stands for several segments.
+    pub fn is_plain(&self) -> bool {
+        let whole = |packet: &Packet| packet.buffer.gso.is_none_or(|(_, size)| size == 0);
+        self.packets.iter().all(whole)
     }
 
     /// Its flow.

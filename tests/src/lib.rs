@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod agent;
+pub mod capture;
 mod client;
 pub mod conversation;
 pub mod craft;
@@ -22,6 +23,7 @@ pub mod process;
 mod relay;
 mod release;
 pub mod root;
+pub mod rows;
 pub mod segment;
 mod server;
 pub mod tcp_info;

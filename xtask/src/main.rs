@@ -3,6 +3,8 @@
 mod demo;
 mod generate;
 mod lint;
+mod oracle;
+mod programs;
 mod run;
 mod setup;
 mod test;
@@ -31,6 +33,8 @@ enum Name {
     Lint,
     /// Write the generated files anew
     Generate(generate::Arguments),
+    /// Ask tshark about the captures that tests compare with
+    Oracle(oracle::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Name::Test(arguments) => test::test(&arguments),
         Name::Lint => lint::lint(),
         Name::Generate(arguments) => generate::generate(&arguments),
+        Name::Oracle(arguments) => oracle::oracle(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

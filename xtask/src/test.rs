@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, and how many there were.
 
 use std::{
-    env, fs,
+    fs,
     io::{BufRead as _, BufReader},
     process::Stdio,
 };
@@ -10,7 +10,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    run::{cargo, command, run, status, target},
+    programs,
+    run::{cargo, run, target},
     setup::setup,
 };
 
@@ -35,7 +36,7 @@ struct Counts {
 /// Runs the tests.
 pub(crate) fn test(arguments: &Arguments) -> anyhow::Result<()> {
     setup()?;
-    other_programs()?;
+    programs::install(&PROGRAMS)?;
     run(cargo().args(["build", "--locked"]))?;
     let skipped = target("skipped-tests.txt");
     fs::write(&skipped, "").with_context(|| format!("can't write {}", skipped.display()))?;
@@ -115,34 +116,3 @@ const PROGRAMS: [(&str, &str); 3] = [
     ("python3", "python3"),
     ("tc", "iproute2"),
 ];
-
-/// Installs them if they are missing, where there is a Debian to do so.
-fn other_programs() -> anyhow::Result<()> {
-    let missing: Vec<&str> = PROGRAMS
-        .into_iter()
-        .filter(|(program, _)| !exists(program))
-        .map(|(_, package)| package)
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    if !exists("apt-get") {
-        eprintln!(
-            "xtask: install these for all tests to run: {}",
-            missing.join(", ")
-        );
-        return Ok(());
-    }
-    eprintln!("xtask: installing {} with apt-get", missing.join(", "));
-    // A list that is out of date is no reason to stop; the installation will tell.
-    let _ = status(command("apt-get").args(["update", "--quiet"]));
-    run(command("apt-get")
-        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-        .args(missing)
-        .env("DEBIAN_FRONTEND", "noninteractive"))
-}
-
-fn exists(program: &str) -> bool {
-    env::var_os("PATH")
-        .is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).exists()))
-}

@@ -96,9 +96,9 @@ impl Tables {
         parsed.segment.ifindex = buffer.ifindex;
         parsed.segment.forwarded = buffer.forwarded;
         match buffer.gso {
-            Some((segments, size)) if size != 0 && parsed.segment.payload > size => {
+            Some((segments, each)) if each != 0 && parsed.segment.payload > each => {
                 parsed.segment.segments = segments;
-                parsed.segment.segment_size = size;
+                parsed.segment.segment_size = each;
             }
             Some(_) => {}
             None => self.split(parsed, side),
@@ -128,10 +128,10 @@ impl Tables {
             Side::Client => record.from_server.mss,
             Side::Server => record.from_client.mss,
         };
-        let size = u32::from(mss).saturating_sub(*options_length);
-        if mss != 0 && size != 0 && segment.payload > size {
-            segment.segments = segment.payload.div_ceil(size);
-            segment.segment_size = size;
+        let each = u32::from(mss).saturating_sub(*options_length);
+        if each != 0 && segment.payload > each {
+            segment.segments = segment.payload.div_ceil(each);
+            segment.segment_size = each;
         }
     }
 
