@@ -26,7 +26,8 @@ pub enum Outcome {
     Ended,
     /// Passed over: another interface owns this direction.
     OtherInterface,
-    /// Passed over: numbers outside the windows, which the server's TCP drops as well.
+    /// Passed over, but for the count of RSTs: numbers outside the windows, which the
+    /// server's TCP drops as well.
     OutOfWindow,
 }
 
@@ -55,6 +56,10 @@ pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64
                 return Outcome::OtherInterface;
             }
             if !plausible(from_client, from_server, segment, now) {
+                if segment.flags.rst() {
+                    // Without effect, but whoever forges RSTs shows by their number.
+                    from_client.resets = from_client.resets.saturating_add(1);
+                }
                 return Outcome::OutOfWindow;
             }
             measure(head, from_client, from_server, segment, now);

@@ -469,11 +469,15 @@ impl Conversation {
 /// Hop-by-hop options, destination options and a routing header, padding within.
 fn extension_headers() -> Ipv6Extensions {
     let padding = |bytes: &[u8]| Ipv6RawExtHeader::new_raw(IpNumber::TCP, bytes).unwrap();
+    // Type 2 (RFC 6275), with no segment left and the home address.
+    let mut routing = [0; 22];
+    routing[0] = 2;
+    routing[6..].copy_from_slice(&[0xfd; 16]);
     Ipv6Extensions {
         hop_by_hop_options: Some(padding(&[1, 4, 0, 0, 0, 0])),
         destination_options: Some(padding(&[1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
         routing: Some(Ipv6RoutingExtensions {
-            routing: padding(&[4, 0, 0, 0, 0, 0]),
+            routing: padding(&routing),
             final_destination_options: None,
         }),
         ..Ipv6Extensions::default()

@@ -4,6 +4,7 @@
 //! Directions are named by who sent the packet: `from_client` and `from_server`.
 
 mod accept;
+pub mod accuracy;
 pub mod agent;
 pub mod capture;
 mod client;

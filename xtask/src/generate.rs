@@ -18,17 +18,19 @@ pub(crate) struct Arguments {
     check: bool,
 }
 
-/// The files, and what prints each.
-const GENERATED: [(&str, &str); 1] = [("docs/events.schema.json", "schema")];
+/// The files, and the program with its argument that prints each.
+const GENERATED: [(&str, &str, &str); 2] = [
+    ("docs/events.schema.json", "sstpulse", "schema"),
+    ("docs/accuracy.md", "accuracy", "--markdown"),
+];
 
 /// Writes the generated files, or checks them.
 pub(crate) fn generate(arguments: &Arguments) -> anyhow::Result<()> {
     setup()?;
-    run(cargo().args(["build", "--quiet", "--package", "sstpulse"]))?;
-    let sstpulse = target("debug/sstpulse");
-    for (file, subcommand) in GENERATED {
+    run(cargo().args(["build", "--quiet", "--bins"]))?;
+    for (file, program, argument) in GENERATED {
         let path = root().join(file);
-        let text = output(command(&sstpulse.to_string_lossy()).arg(subcommand))?;
+        let text = output(command(&target("debug").join(program).to_string_lossy()).arg(argument))?;
         if !arguments.check {
             fs::write(&path, text).with_context(|| format!("can't write {file}"))?;
         } else if fs::read_to_string(&path).unwrap_or_default() != text {

@@ -1,5 +1,7 @@
 //! Every chore as `cargo xtask NAME`.
 
+mod accuracy;
+mod corpus;
 mod demo;
 mod generate;
 mod lint;
@@ -33,7 +35,11 @@ enum Name {
     Lint,
     /// Write the generated files anew
     Generate(generate::Arguments),
-    /// Ask tshark about the captures that tests compare with
+    /// Print how counts compare with tshark's, capture by capture
+    Accuracy,
+    /// Make the captures anew that counts are checked on; takes root
+    Corpus(corpus::Arguments),
+    /// Ask tshark about the captures, and keep what it says
     Oracle(oracle::Arguments),
 }
 
@@ -45,6 +51,8 @@ fn main() -> ExitCode {
         Name::Test(arguments) => test::test(&arguments),
         Name::Lint => lint::lint(),
         Name::Generate(arguments) => generate::generate(&arguments),
+        Name::Accuracy => accuracy::accuracy(),
+        Name::Corpus(arguments) => corpus::corpus(&arguments),
         Name::Oracle(arguments) => oracle::oracle(&arguments),
     };
     match result {

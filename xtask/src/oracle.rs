@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     programs,
@@ -20,11 +20,11 @@ use crate::{
 pub(crate) struct Arguments {
     /// Change nothing, and fail if tshark now says something else
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
 }
 
 /// The captures, and the folder below for what is said of them.
-const CAPTURES: &str = "tests/captures";
+pub(crate) const CAPTURES: &str = "tests/captures";
 const ORACLE: &str = "tests/captures/oracle";
 
 /// The version whose words are kept; others may judge differently.
@@ -84,12 +84,36 @@ struct Stream {
 
 #[derive(Default, Serialize)]
 struct Direction {
-    segments: u64,
+    /// Payload, in bytes.
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     mss: Option<u16>,
-    /// Numbers of the frames with each flag or mark, from 1 on.
-    frames: BTreeMap<String, Vec<u64>>,
+    /// Numbers of all its frames, and of those with each flag or mark, from 1 on.
+    frames: BTreeMap<String, Frames>,
+}
+
+/// Numbers of frames, written as `1-4 7 9-12`.
+#[derive(Default)]
+struct Frames(Vec<(u64, u64)>);
+
+impl Frames {
+    fn push(&mut self, frame: u64) {
+        match self.0.last_mut() {
+            Some((_, last)) if *last + 1 == frame => *last = frame,
+            _ => self.0.push((frame, frame)),
+        }
+    }
+}
+
+impl Serialize for Frames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let range = |&(first, last): &(u64, u64)| match last - first {
+            0 => first.to_string(),
+            _ => format!("{first}-{last}"),
+        };
+        let ranges: Vec<_> = self.0.iter().map(range).collect();
+        serializer.serialize_str(&ranges.join(" "))
+    }
 }
 
 /// Asks tshark about every capture, and writes or compares what it says.
@@ -121,7 +145,7 @@ pub(crate) fn oracle(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// All captures there are, by name.
-pub(crate) fn captures() -> anyhow::Result<Vec<PathBuf>> {
+fn captures() -> anyhow::Result<Vec<PathBuf>> {
     let folder = root().join(CAPTURES);
     let entries =
         fs::read_dir(&folder).with_context(|| format!("can't read {}", folder.display()))?;
@@ -209,7 +233,6 @@ impl Row<'_> {
         const FLAGS: [(&str, u32); 3] = [("fin", 1), ("syn", 2), ("reset", 4)];
 
         let frame = self.0[0].parse().context("no frame number")?;
-        direction.segments += 1;
         // A segment that is cut short has none.
         direction.bytes += self.0[8].parse::<u64>().unwrap_or_default();
         direction.mss = self.0[10].parse().ok().or(direction.mss);
@@ -219,6 +242,7 @@ impl Row<'_> {
             let frames = direction.frames.entry(name.to_owned()).or_default();
             frames.push(frame);
         };
+        mark("all");
         for (name, bit) in FLAGS {
             if flags & bit != 0 {
                 mark(name);

@@ -25,7 +25,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
-pub use capture::{CaptureError, Packet, read};
+pub use capture::{CaptureError, Event, Packet, read};
 pub use config::{Config, ReplayArgs};
 pub use link::{Inner, Unreadable, inner};
 pub use tables::{Buffer, Limits, Tables};

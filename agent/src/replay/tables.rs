@@ -62,14 +62,14 @@ impl Tables {
         }
     }
 
-    /// Takes in a packet, as the programs do, and tells whose segment it was.
+    /// Takes in a packet, as the programs do, and tells whose segment it was and what it says.
     pub fn take(
         &mut self,
         watched: &Watched,
         framing: Framing,
         packet: &[u8],
         buffer: &Buffer,
-    ) -> Result<(Side, FlowKey), Skip> {
+    ) -> Result<(Side, Parsed), Skip> {
         let known = |key: &FlowKey| self.index.contains_key(key);
         let kept_whole = packet.len() as u64 >= u64::from(buffer.length);
         let result = match watched.parse(framing, packet, buffer.length, known) {
@@ -84,7 +84,7 @@ impl Tables {
         let (side, mut parsed) = result?;
         self.complete(&mut parsed, side, packet, buffer);
         observe(self, side, &parsed.key, &parsed.segment, buffer.time_ns);
-        Ok((side, parsed.key))
+        Ok((side, parsed))
     }
 
     /// Completes a segment with its options, and with what the buffer knows.

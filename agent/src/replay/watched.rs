@@ -86,7 +86,7 @@ impl Watched {
     }
 
     /// Reads a packet, and finds out who sent it. `known` tells the flows that are followed.
-    pub(super) fn parse(
+    pub fn parse(
         &self,
         framing: Framing,
         packet: &[u8],

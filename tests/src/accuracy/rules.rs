@@ -1,0 +1,259 @@
+//! Why a count may differ from tshark's: rules with names, explained in `docs/counting.md`,
+//! each checked on the frame where the two differ.
+//!
+//! The checks lean on the frames themselves (numbers, times, windows) and not on what the
+//! tracker made of them.
+
+use sstpulse_common::{Side, sequence::after};
+
+use super::{Kind, oracle::Stream, ours::Frame};
+
+/// Why a count differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// From the server, where we stand at the sender, nothing is out of order.
+    SenderVantage,
+    /// Overtaken or sent again: told by the age of the gap, not of the newest segment.
+    GapAge,
+    /// Sent again because of duplicate ACKs it can't be, so soon after the gap appeared.
+    TooSoon,
+    /// A segment whose numbers no window allows is passed over.
+    OutOfWindow,
+    /// Numbers of segments that the receiver refuses were not sent by the client.
+    RefusedNumbers,
+    /// Outside of a session, an attempt counts, or nothing does.
+    NoSession,
+    /// At SND.NXT − 1 while the other side's window is closed: a probe.
+    ClosedWindow,
+    /// One byte at SND.NXT − 1 that was never acknowledged is data sent again.
+    UnacknowledgedByte,
+    /// With nothing outstanding, an ACK duplicates none.
+    NothingOutstanding,
+    /// A buffer larger than the MSS is several segments.
+    Buffer,
+    /// Headers that contradict themselves are counted apart.
+    Malformed,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::SenderVantage,
+        Self::GapAge,
+        Self::TooSoon,
+        Self::OutOfWindow,
+        Self::RefusedNumbers,
+        Self::NoSession,
+        Self::ClosedWindow,
+        Self::UnacknowledgedByte,
+        Self::NothingOutstanding,
+        Self::Buffer,
+        Self::Malformed,
+    ];
+
+    /// Its name in the documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SenderVantage => "sender-vantage",
+            Self::GapAge => "gap-age",
+            Self::TooSoon => "too-soon",
+            Self::OutOfWindow => "out-of-window",
+            Self::RefusedNumbers => "refused-numbers",
+            Self::NoSession => "no-session",
+            Self::ClosedWindow => "closed-window",
+            Self::UnacknowledgedByte => "unacknowledged-byte",
+            Self::NothingOutstanding => "nothing-outstanding",
+            Self::Buffer => "buffer",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// A frame where the two differ.
+pub(crate) struct Difference<'a> {
+    pub(crate) frame: &'a Frame,
+    /// The frames of the same flow before it, oldest first.
+    pub(crate) earlier: &'a [&'a Frame],
+    pub(crate) stream: &'a Stream,
+    pub(crate) kind: Kind,
+    pub(crate) ours: u64,
+    pub(crate) theirs: u64,
+}
+
+impl Difference<'_> {
+    /// The rule that explains it, if one does.
+    pub(crate) fn explain(&self) -> Option<Rule> {
+        use Kind::{
+            DuplicateAcks, Keepalives, OutOfOrder, Retransmits, Segments, SpuriousRetransmits,
+            WindowProbes,
+        };
+        let repeats = matches!(self.kind, Retransmits | SpuriousRetransmits | OutOfOrder);
+        let more = self.ours > self.theirs;
+        if self.frame.after.session.is_none() {
+            return (!more).then_some(Rule::NoSession);
+        }
+        if self.frame.is_passed_over() {
+            return (!more && self.kind == Segments).then_some(Rule::OutOfWindow);
+        }
+        if self.is_buffer() && (repeats || self.kind == Segments) {
+            return more.then_some(Rule::Buffer);
+        }
+        match (self.kind, more) {
+            (Retransmits, true) if self.is_keepalive_shaped() => {
+                self.is_unacknowledged().then_some(Rule::UnacknowledgedByte)
+            }
+            (Keepalives, false) if self.other_window() == Some(0) => Some(Rule::ClosedWindow),
+            (Keepalives, false) => self.is_unacknowledged().then_some(Rule::UnacknowledgedByte),
+            (WindowProbes, true) => (self.is_keepalive_shaped() && self.other_window() == Some(0))
+                .then_some(Rule::ClosedWindow),
+            (DuplicateAcks, false) => (!self.is_outstanding()).then_some(Rule::NothingOutstanding),
+            (Retransmits | SpuriousRetransmits | OutOfOrder, false) if self.is_misled() => {
+                Some(Rule::RefusedNumbers)
+            }
+            (Retransmits, true) | (OutOfOrder, false) => self.sent_again(),
+            (Retransmits, false) | (OutOfOrder, true) => self.came_late(),
+            _ => None,
+        }
+    }
+
+    /// We say sent again, tshark says out of order.
+    fn sent_again(&self) -> Option<Rule> {
+        if !self.marked("out_of_order") || !self.is_repeated() {
+            return None;
+        }
+        if self.frame.side == Side::Server {
+            return Some(Rule::SenderVantage);
+        }
+        (self.gap_age_ns()? >= self.round_trip_ns()
+            && self.newest_age_ns()? < self.first_round_trip_ns())
+        .then_some(Rule::GapAge)
+    }
+
+    /// We say out of order, tshark says sent again.
+    fn came_late(&self) -> Option<Rule> {
+        let young = self.frame.side == Side::Client && self.gap_age_ns()? < self.round_trip_ns();
+        (young && self.marked("fast_retransmission")).then_some(Rule::TooSoon)
+    }
+
+    fn marked(&self, mark: &str) -> bool {
+        self.stream
+            .direction(self.frame.side)
+            .has(mark, self.frame.number)
+    }
+
+    fn of(&self, side: Side) -> impl DoubleEndedIterator<Item = &Frame> {
+        self.earlier
+            .iter()
+            .copied()
+            .filter(move |frame| frame.side == side && !frame.is_refused())
+    }
+
+    /// Earlier segments of the same side that were not refused.
+    fn own(&self) -> impl DoubleEndedIterator<Item = &Frame> {
+        self.of(self.frame.side)
+    }
+
+    /// Earlier segments of the other side that were not refused.
+    fn other(&self) -> impl DoubleEndedIterator<Item = &Frame> {
+        self.of(match self.frame.side {
+            Side::Client => Side::Server,
+            Side::Server => Side::Client,
+        })
+    }
+
+    /// The window field the other side sent last.
+    fn other_window(&self) -> Option<u16> {
+        self.other().next_back().map(|frame| frame.segment.window)
+    }
+
+    /// A segment of this side has gone beyond this one's first number.
+    fn is_repeated(&self) -> bool {
+        let seq = self.frame.segment.seq;
+        self.own().any(|frame| after(frame.segment.end(), seq) > 0)
+    }
+
+    /// The shape of a keepalive: at most a byte, right before the highest number.
+    fn is_keepalive_shaped(&self) -> bool {
+        let segment = &self.frame.segment;
+        let next = segment.seq.wrapping_add(1);
+        segment.payload <= 1
+            && self
+                .own()
+                .all(|frame| after(frame.segment.end(), next) <= 0)
+    }
+
+    /// No segment of the other side has acknowledged all of this one.
+    fn is_unacknowledged(&self) -> bool {
+        let end = self.frame.segment.end();
+        self.frame.segment.payload == 1
+            && self.other().all(|frame| after(frame.segment.ack, end) < 0)
+    }
+
+    /// The other side has sent more than this segment acknowledges.
+    fn is_outstanding(&self) -> bool {
+        let ack = self.frame.segment.ack;
+        self.other()
+            .any(|frame| after(frame.segment.end(), ack) > 0)
+    }
+
+    fn is_buffer(&self) -> bool {
+        self.frame.segment.segments > 1
+            && self.frame.segment.segment_size < self.frame.segment.payload
+    }
+
+    /// tshark has taken numbers for sent that the receiver has refused.
+    fn is_misled(&self) -> bool {
+        self.earlier.iter().any(|frame| frame.is_refused())
+    }
+
+    /// How long ago the first segment came that should have come after this one.
+    fn gap_age_ns(&self) -> Option<u64> {
+        let seq = self.frame.segment.seq;
+        let beyond = |frame: &&Frame| after(frame.segment.seq, seq) > 0;
+        self.own().find(beyond).map(|frame| self.since(frame))
+    }
+
+    /// How long ago the highest number came, which is what tshark looks at.
+    fn newest_age_ns(&self) -> Option<u64> {
+        let mut newest: Option<&Frame> = None;
+        for frame in self.own() {
+            let end = frame.segment.end();
+            if newest.is_none_or(|newest| after(end, newest.segment.end()) > 0) {
+                newest = Some(frame);
+            }
+        }
+        newest.map(|frame| self.since(frame))
+    }
+
+    fn since(&self, frame: &Frame) -> u64 {
+        self.frame.time_ns.saturating_sub(frame.time_ns)
+    }
+
+    /// The least round-trip time known so far.
+    fn round_trip_ns(&self) -> u64 {
+        let session = self.frame.before.session.as_ref();
+        match session.map_or(0, |session| session.head.rtt.min_us) {
+            0 => UNKNOWN_ROUND_TRIP_NS,
+            min_us => u64::from(min_us) * 1_000,
+        }
+    }
+
+    /// tshark's: from the first SYN to the end of the handshake.
+    fn first_round_trip_ns(&self) -> u64 {
+        let syn = |frame: &&&Frame| frame.segment.flags.syn();
+        let first = self.earlier.iter().find(syn);
+        let last = self.earlier.iter().rfind(syn);
+        let done = self.earlier.iter().find(|frame| {
+            frame.side == Side::Client
+                && !frame.segment.flags.syn()
+                && last.is_some_and(|last| frame.time_ns >= last.time_ns)
+        });
+        match (first, done) {
+            (Some(first), Some(done)) => done.time_ns - first.time_ns,
+            _ => UNKNOWN_ROUND_TRIP_NS,
+        }
+    }
+}
+
+/// What stands for a round trip while none is known, for both.
+const UNKNOWN_ROUND_TRIP_NS: u64 = 3_000_000;
