@@ -193,6 +193,15 @@ pub struct Mark {
     pub end: u32,
 }
 
+impl Mark {
+    /// There is no such stretch.
+    pub const NONE: Self = Self {
+        since_ns: 0,
+        start: 0,
+        end: 0,
+    };
+}
+
 impl DirectionRecord {
     /// This side sent a FIN.
     pub const FIN_SENT: u8 = 1;
@@ -252,11 +261,7 @@ impl SessionRecord {
         bytes: 0,
         segments: 0,
         last_seen_ns: 0,
-        mark: Mark {
-            since_ns: 0,
-            start: 0,
-            end: 0,
-        },
+        mark: Mark::NONE,
         seq_next: 0,
         ack: 0,
         ifindex: 0,

@@ -15,7 +15,7 @@ pub struct Repeated {
     pub fin: bool,
     /// Segments that carry any of them.
     pub segments: u32,
-    /// Payload of each of these but the last, in bytes; at least 1.
+    /// Payload of each segment of the buffer but the last, in bytes; at least 1.
     size: u32,
 }
 
@@ -44,7 +44,12 @@ impl Repeated {
             return None;
         }
         let whole = segment.segments <= 1 || segment.segment_size == 0;
-        let size = if whole { bytes } else { segment.segment_size }.max(1);
+        let size = if whole {
+            segment.payload
+        } else {
+            segment.segment_size
+        };
+        let size = size.max(1);
         let segments = bytes.div_ceil(size).max(1);
         Some(Self {
             seq: segment.seq,

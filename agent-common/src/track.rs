@@ -427,13 +427,20 @@ fn repair(
     };
     retransmit(own, rest, repeated.acknowledged(peer.ack));
     if let Some(gap) = gap {
-        let end = repeated.end();
-        let fills = after(repeated.start(), gap.start) <= 0 && after(end, gap.start) > 0;
-        own.mark = if fills {
-            Mark { start: end, ..gap }
-        } else {
-            gap
-        };
+        own.mark = rest_of(gap, repeated.start(), repeated.end());
+    }
+}
+
+/// What is left of a gap after `[start, end)` has come: a gap is known by its first number,
+/// and ends with its last.
+#[inline(always)]
+fn rest_of(gap: Mark, start: u32, end: u32) -> Mark {
+    if after(start, gap.start) > 0 || after(end, gap.start) <= 0 {
+        gap
+    } else if after(gap.end, end) > 0 {
+        Mark { start: end, ..gap }
+    } else {
+        Mark::NONE
     }
 }
 

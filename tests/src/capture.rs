@@ -1,14 +1,121 @@
-//! Captures: written from conversations.
+//! Captures, written from conversations: as any format and with any link layer.
 
 use std::borrow::Cow;
 
 use pcap_parser::{
-    Block, EnhancedPacketBlock, InterfaceDescriptionBlock, Linktype, OptionCode, PcapNGOption,
-    SectionHeaderBlock, ToVec,
+    Block, EnhancedPacketBlock, InterfaceDescriptionBlock, LegacyPcapBlock, Linktype, OptionCode,
+    PcapHeader, PcapNGOption, SectionHeaderBlock, ToVec,
 };
 use sstpulse_common::Framing;
 
 use crate::{conversation::Conversation, rows};
+
+/// A format of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// pcap, with times in microseconds.
+    Microseconds,
+    /// pcap, with times in nanoseconds.
+    Nanoseconds,
+    /// pcapng.
+    Pcapng,
+}
+
+/// A link layer, and what it puts before IP.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkLayer {
+    /// Its number in the registry.
+    pub link: Linktype,
+    /// Its header, for IPv4.
+    pub header: &'static [u8],
+}
+
+/// The link layers that are read.
+pub const LINK_LAYERS: [LinkLayer; 8] = [
+    LinkLayer {
+        link: Linktype::ETHERNET,
+        header: &[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0],
+    },
+    LinkLayer {
+        link: Linktype::RAW,
+        header: &[],
+    },
+    LinkLayer {
+        link: Linktype::IPV4,
+        header: &[],
+    },
+    // As a number of the machine that wrote it, and as one of the network.
+    LinkLayer {
+        link: Linktype::NULL,
+        header: &[2, 0, 0, 0],
+    },
+    LinkLayer {
+        link: Linktype::LOOP,
+        header: &[0, 0, 0, 2],
+    },
+    LinkLayer {
+        link: Linktype::LINUX_SLL,
+        header: &[0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 0],
+    },
+    LinkLayer {
+        link: Linktype::LINUX_SLL2,
+        header: &[8, 0, 0, 0, 0, 0, 0, 7, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0],
+    },
+    // 802.1Q, with the tag after the cooked header.
+    LinkLayer {
+        link: Linktype::LINUX_SLL2,
+        header: &[
+            0x81, 0, 0, 0, 0, 0, 0, 7, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 0, 9, 8, 0,
+        ],
+    },
+];
+
+/// A file that holds a conversation of bare IP packets, with `kept` bytes of each packet at
+/// most, behind this link layer.
+pub fn write(
+    format: Format,
+    layer: LinkLayer,
+    kept: usize,
+    conversation: &Conversation,
+) -> Vec<u8> {
+    let mut file = match format {
+        Format::Pcapng => [section(), interface("eth0", layer.link)].concat(),
+        Format::Microseconds => header(MICROSECONDS, layer.link),
+        Format::Nanoseconds => header(NANOSECONDS, layer.link),
+    };
+    for packet in conversation.packets() {
+        let bytes = [layer.header, &packet.bytes].concat();
+        let recorded = Recorded {
+            interface: 0,
+            time_ns: packet.buffer.time_ns,
+            length: bytes.len(),
+            bytes: &bytes[..bytes.len().min(kept)],
+            comment: None,
+        };
+        file.extend(match format {
+            Format::Pcapng => recorded.block(),
+            Format::Microseconds => recorded.record(1_000),
+            Format::Nanoseconds => recorded.record(1),
+        });
+    }
+    file
+}
+
+/// Marks of pcap files.
+const MICROSECONDS: u32 = 0xa1b2_c3d4;
+const NANOSECONDS: u32 = 0xa1b2_3c4d;
+
+fn header(mark: u32, link: Linktype) -> Vec<u8> {
+    let header = PcapHeader {
+        magic_number: mark,
+        snaplen: 262_144,
+        network: link,
+        ..PcapHeader::new()
+    };
+    header
+        .to_vec_raw()
+        .expect("writing to memory does not fail")
+}
 
 /// Name of the file that holds the table.
 pub const ROWS: &str = "segments.pcapng";
@@ -42,6 +149,7 @@ pub fn of_rows() -> Vec<u8> {
             let packet = Recorded {
                 interface,
                 time_ns: said.buffer.time_ns,
+                length: said.bytes.len(),
                 bytes: &said.bytes,
                 comment: comment.take(),
             };
@@ -55,6 +163,9 @@ pub fn of_rows() -> Vec<u8> {
 struct Recorded<'a> {
     interface: u32,
     time_ns: u64,
+    /// On the wire.
+    length: usize,
+    /// As far as they are kept.
     bytes: &'a [u8],
     comment: Option<&'a str>,
 }
@@ -92,9 +203,25 @@ fn interface(name: &str, link: Linktype) -> Vec<u8> {
 }
 
 impl Recorded<'_> {
+    /// As a record of a pcap file, whose times have units of so many nanoseconds.
+    fn record(&self, unit_ns: u64) -> Vec<u8> {
+        const SECOND: u64 = 1_000_000_000;
+        let small = |number: u64| u32::try_from(number).expect("the time fits");
+        let record = LegacyPcapBlock {
+            ts_sec: small(self.time_ns / SECOND),
+            ts_usec: small(self.time_ns % SECOND / unit_ns),
+            caplen: length(self.bytes.len()),
+            origlen: length(self.length),
+            data: self.bytes,
+        };
+        record
+            .to_vec_raw()
+            .expect("writing to memory does not fail")
+    }
+
+    /// As a block of a pcapng file, whose times are in nanoseconds.
     #[expect(clippy::cast_possible_truncation, reason = "the halves of a number")]
     fn block(&self) -> Vec<u8> {
-        let length = u32::try_from(self.bytes.len()).expect("a packet is small");
         let comment = self
             .comment
             .map(|text| option(OptionCode::Comment, text.as_bytes()));
@@ -104,13 +231,17 @@ impl Recorded<'_> {
             if_id: self.interface,
             ts_high: (self.time_ns >> 32) as u32,
             ts_low: self.time_ns as u32,
-            caplen: length,
-            origlen: length,
+            caplen: length(self.bytes.len()),
+            origlen: length(self.length),
             data: self.bytes,
             options: comment.into_iter().collect(),
             block_len2: 0,
         }))
     }
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a packet is small")
 }
 
 fn option(code: OptionCode, value: &[u8]) -> PcapNGOption<'_> {

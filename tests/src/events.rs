@@ -57,6 +57,8 @@ lines! {
     "session.health" SessionHealth session_health
     "session.end" SessionEnd session_end
     "attempt.failed" AttemptFailed attempt_failed
+    "replay.start" ReplayStart replay_start
+    "replay.stop" ReplayStop replay_stop
 }
 
 contract! {
@@ -136,5 +138,18 @@ contract! {
     Attempt {
         start: String, duration_ms: u64, syns: u16, syn_acks: u16, outcome: String,
         client_mss: Option<u16>,
+    }
+    ReplayStart {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        version: String, file: Option<String>, ports: Vec<u16>, servers: Vec<String>,
+        interval_ms: u64, dead_after_ms: u64,
+    }
+    ReplayStop {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        reason: String, error: Option<String>, capture: Captured, totals: Totals,
+    }
+    Captured {
+        packets: u64, bytes: u64, first: Option<String>, last: Option<String>, other: u64,
+        truncated: u64, unknown_link_type: u64, time_corrected: u64,
     }
 }

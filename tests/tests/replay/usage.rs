@@ -1,0 +1,279 @@
+//! What can't be read, who the server is, and what is still open at the end.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+use lab::{
+    agent::binary,
+    capture::{Format, LINK_LAYERS, LinkLayer, write},
+    conversation::{Conversation, Link, c, s},
+    events::Line,
+    require_root,
+};
+use pcap_parser::Linktype;
+use sstpulse_common::TcpFlags;
+use tempfile::TempDir;
+
+use crate::{lines_of, replay, session};
+
+const ETHERNET: LinkLayer = LINK_LAYERS[0];
+
+fn file_of(conversation: &Conversation) -> Vec<u8> {
+    write(Format::Nanoseconds, ETHERNET, usize::MAX, conversation)
+}
+
+/// A capture of many short sessions, one after another.
+pub(crate) fn sessions(count: u16) -> Vec<u8> {
+    let mut file = Vec::new();
+    for index in 0..count {
+        let mut talk = Conversation::new(1_000 + index);
+        talk.link(Link::None).wait_ms(u64::from(index)).handshake();
+        talk.send(c(0, 0, 0).flags(TcpFlags::RST | TcpFlags::ACK));
+        let one = file_of(&talk);
+        // Only the first one's header.
+        file.extend(&one[if index == 0 { 0 } else { 24 }..]);
+    }
+    file
+}
+
+#[test]
+fn a_capture_that_ends_within_a_packet_tells_what_came_before() -> Result<()> {
+    let whole = file_of(&session());
+    let folder = TempDir::new()?;
+    let file = folder.path().join("cut.pcap");
+    fs::write(&file, &whole[..whole.len() - 5])?;
+    let output = replay(&file, &[])?;
+    let lines = crate::parse(&output.stdout)?;
+    let stop = lines.iter().find_map(Line::replay_stop).context("no end")?;
+    let packets = session().packets().len() as u64;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stop.reason, "failure");
+    assert_eq!(stop.capture.packets, packets - 1);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let what = format!("damaged at packet {packets}: the file ends within it");
+    assert!(said.contains(&what), "{said}");
+    assert_eq!(
+        stop.error.as_deref(),
+        Some(format!("it is {what}").as_str())
+    );
+    // The session, whose last ACK is missing.
+    let end = lines.iter().find_map(Line::session_end).context("no end")?;
+    assert_eq!(end.end.how, "still_open");
+    assert_eq!(end.from_server.retransmits, 1);
+    Ok(())
+}
+
+#[test]
+fn what_is_no_capture_gets_one_sentence_and_its_exit_code() -> Result<()> {
+    const RUNNING: i32 = 1;
+    const USAGE: i32 = 2;
+
+    let folder = TempDir::new()?;
+    let keep = |name: &str, bytes: &[u8]| -> Result<String> {
+        let file = folder.path().join(name);
+        fs::write(&file, bytes)?;
+        Ok(file.to_string_lossy().into_owned())
+    };
+    let whole = file_of(&session());
+    let mut huge = whole.clone();
+    huge[24 + 8..24 + 12].copy_from_slice(&u32::MAX.to_le_bytes());
+    let wireless = LinkLayer {
+        link: Linktype(127),
+        header: &[],
+    };
+    let wireless = write(Format::Pcapng, wireless, usize::MAX, &session());
+    let mut pcapng = write(Format::Pcapng, ETHERNET, usize::MAX, &session());
+    // Blocks are as long as whole words.
+    pcapng[4] += 1;
+    let cases = [
+        (keep("empty", &[])?, RUNNING, "it is empty"),
+        (
+            keep("text", b"not a capture, but longer than a header")?,
+            RUNNING,
+            "neither pcap nor pcapng",
+        ),
+        (
+            keep("short", &whole[..10])?,
+            RUNNING,
+            "ends within its header",
+        ),
+        (
+            keep("huge", &huge)?,
+            RUNNING,
+            "damaged at packet 1: it claims to be larger",
+        ),
+        (
+            keep("section", &pcapng)?,
+            RUNNING,
+            "header contradicts itself",
+        ),
+        (
+            keep("wireless", &wireless)?,
+            RUNNING,
+            "its link type is 127",
+        ),
+        (
+            folder.path().join("none").to_string_lossy().into_owned(),
+            USAGE,
+            "No such file",
+        ),
+        (
+            folder.path().to_string_lossy().into_owned(),
+            USAGE,
+            "is a folder",
+        ),
+    ];
+    for (file, code, says) in cases {
+        let output = replay(Path::new(&file), &[])?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{file}: {said}");
+        assert!(said.contains(says), "{file}: {said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    let wrong: [(&[&str], &str); 4] = [
+        (&["--port", "0"], "0 is not in 1..=65535"),
+        (&["--server", "vpn.example"], "that is no address"),
+        (&["--server", "192.0.2.1:0"], "that is no address"),
+        (&["--interval", "0s"], "interval"),
+    ];
+    let file = keep("whole", &whole)?;
+    for (arguments, says) in wrong {
+        let output = replay(Path::new(&file), arguments)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(USAGE), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_capture_without_packets_is_no_failure() -> Result<()> {
+    let whole = file_of(&session());
+    let (lines, code) = lines_of(&whole[..24], &[])?;
+    let stop = lines.iter().find_map(Line::replay_stop).context("no end")?;
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        (stop.capture.packets, stop.reason.as_str()),
+        (0, "end_of_capture")
+    );
+    Ok(())
+}
+
+#[test]
+fn the_server_can_be_named() -> Result<()> {
+    let ends = |arguments: &[&str]| -> Result<u64> {
+        let (lines, _) = lines_of(&file_of(&session()), arguments)?;
+        let stop = lines.iter().find_map(Line::replay_stop).context("no end")?;
+        Ok(stop.totals.sessions.started)
+    };
+    assert_eq!(ends(&[])?, 1);
+    assert_eq!(ends(&["--server", "192.0.2.5"])?, 1);
+    assert_eq!(ends(&["--server", "192.0.2.5:443"])?, 1);
+    assert_eq!(ends(&["--server", "192.0.2.5:8443"])?, 0);
+    assert_eq!(ends(&["--server", "192.0.2.12"])?, 0);
+    assert_eq!(ends(&["--port", "8443"])?, 0);
+    assert_eq!(ends(&["--port", "8443,443"])?, 1);
+    Ok(())
+}
+
+#[test]
+fn where_both_ports_are_watched_the_handshake_tells_the_server() -> Result<()> {
+    let (lines, _) = lines_of(&file_of(&session()), &["--port", "443,40000"])?;
+    let end = lines.iter().find_map(Line::session_end).context("no end")?;
+    assert_eq!((end.client.port, end.server.port), (40_000, 443));
+    assert_eq!(
+        (end.end.by.as_str(), end.end.how.as_str()),
+        ("client", "fin")
+    );
+    // Turned round, if that is what one says.
+    let turned = ["--port", "443,40000", "--server", "192.0.2.12"];
+    let (lines, _) = lines_of(&file_of(&session()), &turned)?;
+    let end = lines.iter().find_map(Line::session_end).context("no end")?;
+    assert_eq!((end.client.port, end.server.port), (443, 40_000));
+    Ok(())
+}
+
+#[test]
+fn silence_ends_a_session_by_the_clock_of_the_capture() -> Result<()> {
+    let mut talk = Conversation::new(40_000);
+    talk.link(Link::None).handshake().send(s(0, 0, 100));
+    talk.wait_ms(3_600_000 * 24).send(s(100, 0, 100));
+    let (lines, _) = lines_of(&file_of(&talk), &["--dead-after", "2m"])?;
+    let ends: Vec<_> = lines
+        .iter()
+        .filter_map(Line::session_end)
+        .map(|end| (end.end.how.as_str(), end.session.seen_from.as_str()))
+        .collect();
+    assert_eq!(ends, [("dead", "handshake"), ("still_open", "midstream")]);
+    Ok(())
+}
+
+#[test]
+fn failed_attempts_are_told() -> Result<()> {
+    let mut talk = Conversation::new(40_000);
+    talk.link(Link::None).syn().wait_ms(1_000).syn();
+    // Later traffic, without which there would be no later.
+    talk.wait_ms(60_000).send(c(9, 9, 0));
+    let (lines, _) = lines_of(&file_of(&talk), &[])?;
+    let failed = lines
+        .iter()
+        .find_map(Line::attempt_failed)
+        .context("none")?;
+    assert_eq!(
+        (failed.attempt.syns, failed.attempt.outcome.as_str()),
+        (2, "syn_unanswered")
+    );
+    Ok(())
+}
+
+#[test]
+fn every_packet_is_accounted_for() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures");
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if !path.is_file() || path.extension().is_some_and(|kind| kind == "md") {
+            continue;
+        }
+        let output = replay(&path, &[])?;
+        let lines = crate::parse(&output.stdout)?;
+        let stop = lines.iter().find_map(Line::replay_stop).context("no end")?;
+        assert!(output.status.success(), "{}", path.display());
+        let (capture, passed) = (&stop.capture, &stop.totals.passed_over);
+        let counted = capture.other + passed.malformed + passed.fragments;
+        assert!(counted < capture.packets, "{}", path.display());
+        assert_eq!((capture.truncated, capture.unknown_link_type), (0, 0));
+        let ends = lines.iter().filter(|line| line.session_end().is_some());
+        let sessions = &stop.totals.sessions;
+        assert_eq!(ends.count() as u64, sessions.ended + sessions.live);
+        assert_eq!(sessions.started, sessions.ended + sessions.live);
+    }
+    Ok(())
+}
+
+#[test]
+fn it_takes_no_privileges() -> Result<()> {
+    const NOBODY: u32 = 65_534;
+    if !require_root() {
+        return Ok(());
+    }
+    let folder = TempDir::new()?;
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+    let program = folder.path().join("sstpulse");
+    fs::copy(binary("sstpulse")?, &program)?;
+    let file = folder.path().join("capture");
+    fs::write(&file, file_of(&session()))?;
+    let output = Command::new(program)
+        .arg("replay")
+        .arg(file)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .stdin(Stdio::null())
+        .output()?;
+    assert!(output.status.success(), "{output:?}");
+    Ok(())
+}
