@@ -255,3 +255,19 @@ fn option(code: OptionCode, value: &[u8]) -> PcapNGOption<'_> {
 fn bytes(mut block: Block<'_>) -> Vec<u8> {
     block.to_vec().expect("writing to memory does not fail")
 }
+
+/// A pcap file that holds these Ethernet frames, each with its time in nanoseconds.
+pub fn of_frames<'a>(frames: impl IntoIterator<Item = (u64, &'a [u8])>) -> Vec<u8> {
+    let mut file = header(NANOSECONDS, Linktype::ETHERNET);
+    for (time_ns, bytes) in frames {
+        let recorded = Recorded {
+            interface: 0,
+            time_ns,
+            length: bytes.len(),
+            bytes,
+            comment: None,
+        };
+        file.extend(recorded.record(1));
+    }
+    file
+}

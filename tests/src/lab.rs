@@ -41,7 +41,7 @@ pub const HOP_V6: Ipv6Addr = Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 0xfd);
 pub const SERVER_INTERFACE: &str = "eth0";
 
 /// The router's interface toward the server.
-const ROUTER_INTERFACE: &str = "server0";
+pub const ROUTER_INTERFACE: &str = "server0";
 /// The router's own addresses on the path; ICMP from these would be refused by the router itself,
 /// hence the separate addresses of the hop.
 const PATH_V4: Ipv4Addr = Ipv4Addr::new(10, 78, 255, 254);

@@ -21,6 +21,7 @@ mod pattern;
 pub mod peer;
 pub mod plain;
 pub mod process;
+pub mod raw;
 mod relay;
 mod release;
 pub mod root;
@@ -34,8 +35,8 @@ pub mod wait;
 pub use agent::Agent;
 pub use faults::{Action, Direction, DirectionFaults, Faults, Loss, Match, Reorder, Rule};
 pub use lab::{
-    CLIENT_V4, CLIENT_V6, HOP_V4, HOP_V6, Lab, LabBuilder, ROUTER_V4, ROUTER_V6, SERVER_INTERFACE,
-    SERVER_V4, SERVER_V6,
+    CLIENT_V4, CLIENT_V6, HOP_V4, HOP_V6, Lab, LabBuilder, ROUTER_INTERFACE, ROUTER_V4, ROUTER_V6,
+    SERVER_INTERFACE, SERVER_V4, SERVER_V6,
 };
 pub use namespace::Namespace;
 pub use path::{Counts, DirectionCounts, Path};

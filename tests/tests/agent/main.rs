@@ -5,6 +5,7 @@ mod detaching;
 mod flood;
 mod lifecycle;
 mod lines;
+mod replayed;
 mod stall;
 mod transfer;
 mod usage;
