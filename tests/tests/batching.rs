@@ -282,7 +282,7 @@ proptest! {
             for (wait_ns, number) in truth.arrivals(fate) {
                 let segment = Data { start: index * 4 + number, units: 1, fin: false };
                 truth.received.insert(segment.start);
-                let contiguous = (0..).find(|unit| !truth.received.contains(unit));
+                let contiguous = (0..=u32::MAX).find(|unit| !truth.received.contains(unit));
                 let step = Step { wait_ns, segments: vec![segment], acknowledged: contiguous };
                 stream.play(&step, &mut std::iter::repeat(1));
             }

@@ -13,7 +13,7 @@ use sstpulse::{
     report::Flows as _,
 };
 use sstpulse_common::{FlowKey, Parsed, Side};
-use zerocopy::IntoBytes as _;
+use zerocopy::IntoBytes;
 
 /// Loopback's index, which the kernel gives packets of a test run.
 const IFINDEX: u32 = 1;
@@ -164,7 +164,7 @@ fn context(parsed: Option<&Parsed>, buffer: &Buffer) -> PacketContext {
 fn same(kernel: &Kernel, tables: &Tables, key: &FlowKey) -> Result<()> {
     let ours = kernel.slots.find(key).map(|slot| kernel.read(slot));
     let native = tables.session(key);
-    if ours.as_ref().map(|record| record.as_bytes()) != native.map(|record| record.as_bytes()) {
+    if ours.as_ref().map(IntoBytes::as_bytes) != native.map(IntoBytes::as_bytes) {
         bail!("the kernel has {ours:#?}, the native tracker {native:#?}");
     }
     let (ours, native) = (kernel.attempt(key), tables.attempt(key));

@@ -4,6 +4,7 @@ use super::{ACK, FIN, Row, rows};
 use crate::conversation::{ISN_CLIENT, ISN_SERVER, c, s};
 
 #[rustfmt::skip]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 pub(super) fn data() -> Vec<Row> {
     rows! {
         "bytes and segments count both ways": |t| {
