@@ -146,7 +146,7 @@ pub struct DirectionRecord {
     pub retransmits: u32,
     /// Those among them whose data had been acknowledged when they passed here.
     pub spurious_retransmits: u32,
-    /// Segments that filled a gap within a round trip: overtaken, not lost.
+    /// Segments that filled a gap within half a round trip: overtaken, not lost.
     pub out_of_order: u32,
     /// Acknowledgments that repeat the last one while data is outstanding.
     pub duplicate_acks: u32,

@@ -3,7 +3,7 @@
 //! We stand on the server's host. What the server sends passes us right after its TCP
 //! sent it, so a number seen before is a retransmission. What the client sends passes us
 //! right before the server's TCP takes it, so a number seen before is a needless copy or
-//! fills a gap, and a gap filled within a round trip was overtaken on the way and not lost.
+//! fills a gap, and a gap filled well within a round trip was overtaken on the way and not lost.
 //!
 //! A packet can pass several watched interfaces (bond and slave, VLAN and parent). The
 //! interface that sees a direction first owns it and counts it; another takes over when
@@ -446,12 +446,16 @@ fn rest_of(gap: Mark, start: u32, end: u32) -> Mark {
 
 /// Data that comes sooner than this after what it should have gone before was overtaken,
 /// and not lost: the client can't have known, and repeated it, within a round trip.
+///
+/// Half the shortest one measured. A sample is never shorter than the path but often longer,
+/// above all where the handshake's is the only one, since a server that only receives gives
+/// no other.
 #[inline(always)]
 fn overtaking_ns(head: &SessionHead) -> u64 {
     if head.rtt.min_us == 0 {
         OVERTAKEN_NS
     } else {
-        u64::from(head.rtt.min_us) * 1_000
+        u64::from(head.rtt.min_us) * 1_000 / 2
     }
 }
 

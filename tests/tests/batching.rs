@@ -190,7 +190,7 @@ fn any_side() -> impl Strategy<Value = Side> {
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Arrives,
-    /// Arrives after this many later ones, well within a round trip.
+    /// Arrives after this many later ones, well within half a round trip.
     Overtaken(usize),
     /// Is sent again, and arrives, this many round trips later.
     Lost(u64),

@@ -15,6 +15,8 @@ pub enum Rule {
     SenderVantage,
     /// Overtaken or sent again: told by the age of the gap, not of the newest segment.
     GapAge,
+    /// All that is missing at a time counts as one gap, as old as its oldest hole.
+    OneGap,
     /// Sent again because of duplicate ACKs it can't be, so soon after the gap appeared.
     TooSoon,
     /// A segment whose numbers no window allows is passed over.
@@ -37,9 +39,10 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SenderVantage,
         Self::GapAge,
+        Self::OneGap,
         Self::TooSoon,
         Self::OutOfWindow,
         Self::RefusedNumbers,
@@ -56,6 +59,7 @@ impl Rule {
         match self {
             Self::SenderVantage => "sender-vantage",
             Self::GapAge => "gap-age",
+            Self::OneGap => "one-gap",
             Self::TooSoon => "too-soon",
             Self::OutOfWindow => "out-of-window",
             Self::RefusedNumbers => "refused-numbers",
@@ -124,14 +128,19 @@ impl Difference<'_> {
         if self.frame.side == Side::Server {
             return Some(Rule::SenderVantage);
         }
-        (self.gap_age_ns()? >= self.round_trip_ns()
-            && self.newest_age_ns()? < self.first_round_trip_ns())
-        .then_some(Rule::GapAge)
+        let limit_ns = self.overtaking_ns();
+        if self.newest_age_ns()? >= self.first_round_trip_ns() {
+            None
+        } else if self.hole_age_ns()? >= limit_ns {
+            Some(Rule::GapAge)
+        } else {
+            (self.gap_age_ns()? >= limit_ns).then_some(Rule::OneGap)
+        }
     }
 
     /// We say out of order, tshark says sent again.
     fn came_late(&self) -> Option<Rule> {
-        let young = self.frame.side == Side::Client && self.gap_age_ns()? < self.round_trip_ns();
+        let young = self.frame.side == Side::Client && self.hole_age_ns()? < self.overtaking_ns();
         (young && self.marked("fast_retransmission")).then_some(Rule::TooSoon)
     }
 
@@ -207,10 +216,29 @@ impl Difference<'_> {
     }
 
     /// How long ago the first segment came that should have come after this one.
-    fn gap_age_ns(&self) -> Option<u64> {
+    fn hole_age_ns(&self) -> Option<u64> {
         let seq = self.frame.segment.seq;
         let beyond = |frame: &&Frame| after(frame.segment.seq, seq) > 0;
         self.own().find(beyond).map(|frame| self.since(frame))
+    }
+
+    /// For how long something or other has been missing, without a break.
+    fn gap_age_ns(&self) -> Option<u64> {
+        let (mut next, mut since) = (None, None);
+        for frame in self.earlier.iter().filter(|frame| !frame.is_refused()) {
+            let segment = &frame.segment;
+            if frame.side == self.frame.side {
+                if next.is_some_and(|next| after(segment.seq, next) > 0) {
+                    since = since.or(Some(frame));
+                }
+                if next.is_none_or(|next| after(segment.end(), next) > 0) {
+                    next = Some(segment.end());
+                }
+            } else if next.is_some_and(|next| after(segment.ack, next) >= 0) {
+                since = None;
+            }
+        }
+        since.map(|frame| self.since(frame))
     }
 
     /// How long ago the highest number came, which is what tshark looks at.
@@ -229,12 +257,12 @@ impl Difference<'_> {
         self.frame.time_ns.saturating_sub(frame.time_ns)
     }
 
-    /// The least round-trip time known so far.
-    fn round_trip_ns(&self) -> u64 {
+    /// Half the least round-trip time known so far.
+    fn overtaking_ns(&self) -> u64 {
         let session = self.frame.before.session.as_ref();
         match session.map_or(0, |session| session.head.rtt.min_us) {
             0 => UNKNOWN_ROUND_TRIP_NS,
-            min_us => u64::from(min_us) * 1_000,
+            min_us => u64::from(min_us) * 500,
         }
     }
 

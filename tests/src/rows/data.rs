@@ -40,11 +40,18 @@ pub(super) fn data() -> Vec<Row> {
             assert_eq!(left.server().retransmits, 1);
             assert_eq!(left.server().spurious_retransmits, 1);
         }
-        "a hole that is filled within a round trip was overtaken": |t| {
-            t.handshake().send(c(1_000, 0, 1_000)).wait_ms(2).send(c(0, 0, 1_000));
+        "a hole that is filled within half a round trip was overtaken": |t| {
+            t.handshake().send(c(1_000, 0, 1_000)).wait_ms(9).send(c(0, 0, 1_000));
         } => |left| {
             assert_eq!(left.client().out_of_order, 1);
             assert_eq!(left.client().retransmits, 0);
+        }
+        "a hole that is filled a round trip later is a retransmission, though the handshake took longer": |t| {
+            t.handshake().send(c(1_000, 0, 1_000)).send(s(0, 0, 0)).wait_ms(15).send(c(0, 0, 1_000));
+        } => |left| {
+            assert_eq!(left.session().head.rtt.min_us, 20_000);
+            assert_eq!(left.client().out_of_order, 0);
+            assert_eq!(left.client().retransmits, 1);
         }
         "several segments overtaken at once are all out of order": |t| {
             t.handshake().send(c(1_000, 0, 1_000)).send(c(3_000, 0, 1_000));
