@@ -17,6 +17,7 @@ use anyhow::Result;
 
 use crate::links::{self, Via};
 use crate::namespace::{Namespace, PREFIX};
+use crate::offloads::{self, RECEIVE_MERGING, TCP_SEGMENTATION};
 use crate::path::{CLIENT_TUN, Path, ROUTER_TUN};
 use crate::root;
 
@@ -50,6 +51,9 @@ const PATH_V6: Ipv6Addr = Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 0xfe);
 /// MTU of all interfaces unless chosen otherwise, in bytes.
 const MTU: u16 = 1500;
 
+/// How long the server's interface holds segments to merge others with them, in nanoseconds.
+const MERGING_NS: &str = "200000";
+
 /// Counts the laboratories of this process, for their names.
 static LABS: AtomicU32 = AtomicU32::new(0);
 
@@ -67,9 +71,15 @@ pub struct Lab {
 
 /// Choices made before a [`Lab`] is built.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a choice of its own, made by the method of its name"
+)]
 pub struct LabBuilder {
     mtu: u16,
     tso: bool,
+    gro: bool,
+    ordered: bool,
     exact: bool,
 }
 
@@ -85,6 +95,22 @@ impl LabBuilder {
     #[must_use]
     pub fn tso(mut self, tso: bool) -> Self {
         self.tso = tso;
+        self
+    }
+
+    /// Whether the server's interface merges segments that follow one another before its TCP
+    /// sees them; off otherwise.
+    #[must_use]
+    pub fn gro(mut self, gro: bool) -> Self {
+        self.gro = gro;
+        self
+    }
+
+    /// Whether segments reach the server's interface in the order in which the path delivers
+    /// them; off otherwise, when two processors that send in turn reorder some now and then.
+    #[must_use]
+    pub fn ordered(mut self, ordered: bool) -> Self {
+        self.ordered = ordered;
         self
     }
 
@@ -113,12 +139,17 @@ impl LabBuilder {
         };
         let (server, router, client) = (create("server")?, create("router")?, create("client")?);
         let path = Path::open(&router, &client, self.mtu)?;
-        if self.exact {
+        if self.exact || self.ordered {
             keep_order(&server)?;
+        }
+        if self.exact {
             forbid_probes(&server)?;
             forbid_probes(&client)?;
         }
         server.run(|| links::add_veth(SERVER_INTERFACE, ROUTER_INTERFACE, &router))?;
+        if self.gro {
+            merge_received(&server, &router)?;
+        }
         // Both ends are up before either has an address: IPv6 ones wait for the carrier.
         server.run(|| self.raise(SERVER_INTERFACE))?;
         router.run(|| self.raise(ROUTER_INTERFACE))?;
@@ -157,6 +188,8 @@ impl Lab {
         LabBuilder {
             mtu: MTU,
             tso: true,
+            gro: false,
+            ordered: false,
             exact: false,
         }
     }
@@ -205,6 +238,15 @@ fn keep_order(server: &Namespace) -> Result<()> {
     let processors = available_parallelism().map_or(1, usize::from).min(32);
     let mask = u32::MAX >> (32 - processors);
     server.set_sysctl("net/core/rps_default_mask", &format!("{mask:x}"))
+}
+
+/// Has the server's interface merge what follows within [`MERGING_NS`].
+fn merge_received(server: &Namespace, router: &Namespace) -> Result<()> {
+    server.run(|| offloads::set(SERVER_INTERFACE, &[RECEIVE_MERGING], true))?;
+    // A veth device merges only what its peer could not have built by itself.
+    router.run(|| offloads::set(ROUTER_INTERFACE, &TCP_SEGMENTATION, false))?;
+    // The path delivers packets one by one; without this, each would go on at once.
+    server.set_attribute(SERVER_INTERFACE, "gro_flush_timeout", MERGING_NS)
 }
 
 /// Has senders wait for their retransmission timer instead of probing for a lost tail.

@@ -99,6 +99,20 @@ impl Namespace {
             .with_context(|| format!("cannot read {key} in {}", self.name))
     }
 
+    /// Sets an attribute of an interface, as below `/sys/class/net`.
+    ///
+    /// What is mounted at `/sys` shows the namespace of whoever mounted it, hence a thread that
+    /// mounts its own.
+    pub fn set_attribute(&self, interface: &str, key: &str, value: &str) -> Result<()> {
+        let set = || {
+            mount_own_sys()?;
+            fs::write(format!("/sys/class/net/{interface}/{key}"), value)?;
+            anyhow::Ok(())
+        };
+        self.run(set)
+            .with_context(|| format!("cannot set {key} of {interface} to {value}"))
+    }
+
     /// Leaves the namespace up after the value, and after the process.
     pub fn keep(&mut self) {
         self.kept = true;
@@ -184,6 +198,16 @@ fn prepare_directory() -> Result<()> {
 fn unbind(place: &Path) {
     while umount2(place, MntFlags::MNT_DETACH).is_ok() {}
     let _ = fs::remove_file(place);
+}
+
+/// Gives this thread mounts of its own, among them one of sysfs; they vanish with the thread.
+fn mount_own_sys() -> Result<()> {
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot unshare the mounts")?;
+    mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none)
+        .context("cannot keep mounts private")?;
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none)
+        .context("cannot mount sysfs")
 }
 
 /// Moves this thread into the namespace.

@@ -15,6 +15,7 @@ use crate::namespace::Namespace;
 use crate::relay::Lane;
 use crate::segment::Seen;
 use crate::wait::wait_until;
+use crate::witness::Witnessed;
 
 /// TUN device in the router's namespace.
 pub const ROUTER_TUN: &str = "path0";
@@ -164,6 +165,18 @@ impl Path {
             from_client: self.from_client.counts(),
             from_server: self.from_server.counts(),
         }
+    }
+
+    /// Counts the next connection by itself, segment by segment; what was counted before is
+    /// forgotten.
+    pub fn bear_witness(&self) {
+        self.from_client.bear_witness();
+        self.from_server.bear_witness();
+    }
+
+    /// What became of the segments one side sent since [`bear_witness`](Self::bear_witness).
+    pub fn witnessed(&self, direction: Direction) -> Witnessed {
+        self.lane(direction).witnessed()
     }
 
     /// Last segments of the connection of this client address and port, dropped ones included.

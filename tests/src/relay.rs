@@ -18,6 +18,7 @@ use crate::judge::{Judge, Verdict};
 use crate::path::DirectionCounts;
 use crate::release::Release;
 use crate::segment::Seen;
+use crate::witness::{Witness, Witnessed};
 
 /// Largest packet a TUN device without offload hands over, in bytes.
 const PACKET: usize = 65_536;
@@ -33,6 +34,8 @@ pub(crate) struct Lane {
     state: Mutex<LaneState>,
     release: Release,
     counters: Counters,
+    /// Held while a packet is written, so that the order it saw is the receiver's.
+    witness: Mutex<Option<Witness>>,
 }
 
 /// What a packet reads and changes while it is judged.
@@ -69,6 +72,7 @@ impl Lane {
             }),
             release: Release::default(),
             counters: Counters::default(),
+            witness: Mutex::new(None),
         }
     }
 
@@ -85,6 +89,27 @@ impl Lane {
             duplicated: read(&self.counters.duplicated),
             delayed: read(&self.counters.delayed),
             injected: read(&self.counters.injected),
+        }
+    }
+
+    /// Begins to count the next connection by itself.
+    pub(crate) fn bear_witness(&self) {
+        *self.witness() = Some(Witness::new(self.direction));
+    }
+
+    pub(crate) fn witnessed(&self) -> Witnessed {
+        self.witness()
+            .as_ref()
+            .map_or_else(Witnessed::default, Witness::witnessed)
+    }
+
+    fn witness(&self) -> MutexGuard<'_, Option<Witness>> {
+        self.witness.lock().expect("no holder of this lock panics")
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Witness)) {
+        if let Some(witness) = &mut *self.witness() {
+            what(witness);
         }
     }
 
@@ -126,10 +151,11 @@ impl Lane {
             // Group reports of the kernel's own: no part of what is tested.
             return;
         }
+        self.note(|witness| witness.entered(packet));
         match self.judge(packet) {
-            Verdict::Drop => add(&self.counters.dropped),
+            Verdict::Drop => self.lose(packet),
             Verdict::TooBig(mtu) => {
-                add(&self.counters.dropped);
+                self.lose(packet);
                 add(&self.counters.too_big);
                 self.tell_too_big(packet, mtu);
             }
@@ -153,9 +179,17 @@ impl Lane {
         state.judge.judge(packet.len(), seen.as_ref())
     }
 
+    fn lose(&self, packet: &[u8]) {
+        add(&self.counters.dropped);
+        self.note(|witness| witness.dropped(packet));
+    }
+
     fn pass(&self, packet: &[u8], copies: u32, hold: Duration) {
         if copies > 1 {
             add(&self.counters.duplicated);
+        }
+        for _ in 1..copies {
+            self.note(|witness| witness.duplicated(packet));
         }
         if hold.is_zero() {
             for _ in 0..copies {
@@ -171,12 +205,20 @@ impl Lane {
     }
 
     fn deliver(&self, packet: &[u8]) {
+        let mut witness = self.witness();
         // Refused only by a device that is down: then the packet is lost, as on a real link.
-        let counter = match self.target.send(packet) {
-            Ok(_) => &self.counters.carried,
-            Err(_) => &self.counters.dropped,
+        let sent = self.target.send(packet).is_ok();
+        let counter = if sent {
+            &self.counters.carried
+        } else {
+            &self.counters.dropped
         };
         add(counter);
+        match &mut *witness {
+            Some(witness) if sent => witness.delivered(packet),
+            Some(witness) => witness.dropped(packet),
+            None => {}
+        }
     }
 
     fn tell_too_big(&self, packet: &[u8], mtu: u16) {

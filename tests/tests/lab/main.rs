@@ -10,6 +10,7 @@ use lab::{Client, Lab, SERVER_V4, SERVER_V6, Server, Tls};
 mod cleanup;
 mod faults;
 mod forged;
+mod offloads;
 mod scale;
 mod sessions;
 
