@@ -7,6 +7,7 @@ mod lifecycle;
 mod lines;
 mod replayed;
 mod stall;
+mod tcp_info;
 mod transfer;
 mod usage;
 
