@@ -35,7 +35,7 @@ enum Name {
     Lint,
     /// Write the generated files anew
     Generate(generate::Arguments),
-    /// Print how counts compare with tshark's, capture by capture
+    /// Print how counts compare with tshark's and with the kernel's own; takes root
     Accuracy,
     /// Make the captures anew that counts are checked on; takes root
     Corpus(corpus::Arguments),

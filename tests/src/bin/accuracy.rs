@@ -21,8 +21,7 @@ const PAGE: &str = "\
 Written by `cargo xtask generate`; `cargo xtask accuracy` prints it. Every frame of every
 capture in `tests/captures` is compared, and a test fails on a difference that none of the
 rules explains which [counting.md](counting.md) names. Counters that are 0 for both are left
-out. How counts compare with the kernel's own, on live connections, is in
-[counting.md](counting.md) as well.
+out. How counts compare with the kernel's own, on live connections, is in counting.md, too.
 ";
 
 fn main() -> Result<()> {

@@ -291,3 +291,14 @@ impl Row {
         if self.ipv6 { server_v6() } else { server_v4() }
     }
 }
+
+#[test]
+fn each_rule_is_explained() -> Result<()> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/counting.md");
+    let text = fs::read_to_string(path).with_context(|| format!("no {path}"))?;
+    for rule in rules::RULES {
+        let entry = format!("**`{}`**", rule.name);
+        assert!(text.contains(&entry), "{path} says nothing of {entry}");
+    }
+    Ok(())
+}
