@@ -24,10 +24,15 @@ const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// Bytes of a pcap file's header.
 const PCAP_HEADER: usize = 24;
 
+/// The latest time that counts as one, in the year 2262. What is planned from it on has
+/// room after it.
+const LATEST_NS: u64 = i64::MAX as u64;
+
 /// A packet as the capture has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// When it passed, in nanoseconds since 1970; `None` if the capture doesn't say.
+    /// When it passed, in nanoseconds since 1970; `None` if the capture doesn't say, or says
+    /// what is no time.
     pub time_ns: Option<u64>,
     /// Its link layer.
     pub link: Linktype,
@@ -205,7 +210,7 @@ impl State {
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
                 let interface = self.interface(packet.if_id)?;
                 Packet {
-                    time_ns: Some(interface.time_ns(packet)),
+                    time_ns: interface.time_ns(packet),
                     link: interface.link,
                     interface: packet.if_id.saturating_add(1),
                     length: packet.origlen,
@@ -278,17 +283,19 @@ fn resolution(code: u8) -> u64 {
 }
 
 impl Interface {
-    fn time_ns(&self, packet: &EnhancedPacketBlock<'_>) -> u64 {
+    /// When a packet passed; `None` if that is before 1970 or after [`LATEST_NS`].
+    fn time_ns(&self, packet: &EnhancedPacketBlock<'_>) -> Option<u64> {
         const SECOND: u64 = 1_000_000_000;
 
         let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
         let (seconds, rest) = (units / self.resolution, units % self.resolution);
         let fraction_ns = u128::from(rest) * u128::from(SECOND) / u128::from(self.resolution);
-        seconds
-            .saturating_add_signed(self.offset_s)
-            .saturating_mul(SECOND)
+        let time_ns = seconds
+            .checked_add_signed(self.offset_s)?
+            .checked_mul(SECOND)?
             // Less than a second.
-            .saturating_add(u64::try_from(fraction_ns).unwrap_or_default())
+            .checked_add(u64::try_from(fraction_ns).ok()?)?;
+        (time_ns <= LATEST_NS).then_some(time_ns)
     }
 }
 
@@ -346,5 +353,54 @@ impl<R: Read> Read for Input<R> {
                 result => return result,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The beginning of a pcapng file whose clock counts seconds.
+    fn capture() -> Vec<u8> {
+        const SECTION: [u32; 4] = [0x1a2b_3c4d, 1, u32::MAX, u32::MAX];
+        const ETHERNET: [u32; 2] = [1, 0];
+        const RESOLUTION: [u32; 3] = [0x0001_0009, 0, 0];
+
+        let mut file = block(0x0a0d_0d0a, &SECTION);
+        file.extend(block(1, &[&ETHERNET[..], &RESOLUTION].concat()));
+        file
+    }
+
+    fn block(kind: u32, body: &[u32]) -> Vec<u8> {
+        let length = u32::try_from(4 * body.len() + 12).unwrap();
+        let words = [&[kind, length], body, &[length]].concat();
+        words.into_iter().flat_map(u32::to_le_bytes).collect()
+    }
+
+    /// The times of a capture's packets, and how reading it ended.
+    fn times(file: &[u8]) -> (Vec<Option<u64>>, Result<(), CaptureError>) {
+        let mut times = Vec::new();
+        let result = read(file, |event| {
+            if let Event::Packet(packet) = event {
+                times.push(packet.time_ns);
+            }
+            ControlFlow::Continue(())
+        });
+        (times, result)
+    }
+
+    #[test]
+    fn a_time_that_nothing_can_follow_is_none() {
+        let last_s = LATEST_NS / 1_000_000_000;
+        let mut file = capture();
+        for time in [1_700_000_000, last_s, last_s + 1, u64::MAX] {
+            let high = u32::try_from(time >> 32).unwrap();
+            let low = u32::try_from(time & u64::from(u32::MAX)).unwrap();
+            file.extend(block(6, &[0, high, low, 0, 0]));
+        }
+        let (times, result) = times(&file);
+        let seconds = |s: u64| Some(s * 1_000_000_000);
+        assert_eq!(times, [seconds(1_700_000_000), seconds(last_s), None, None]);
+        result.unwrap();
     }
 }
