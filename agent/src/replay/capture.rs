@@ -21,6 +21,9 @@ const BUFFER: usize = 4 << 20;
 /// byte order.
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
+/// Why a packet, or what comes in its place, can't be read.
+const CONTRADICTION: &str = "its header contradicts itself";
+
 /// Bytes of a pcap file's header.
 const PCAP_HEADER: usize = 24;
 
@@ -92,6 +95,8 @@ struct State {
     interfaces: Vec<Interface>,
     /// Timestamps of a pcap file are in nanoseconds.
     nanoseconds: bool,
+    /// How this section of a pcapng file writes numbers; `None` in a pcap file.
+    number: Option<fn([u8; 4]) -> u32>,
 }
 
 /// Reads a capture to its end, or until `take` breaks off.
@@ -119,6 +124,9 @@ fn read_blocks(
     let mut reader = open(input)?;
     let mut state = State::default();
     loop {
+        if state.too_short(reader.data()) {
+            return Err(state.damaged(CONTRADICTION));
+        }
         match reader.next() {
             Ok((length, block)) => {
                 let flow = state.block(&block, take);
@@ -174,11 +182,24 @@ fn explain(error: &PcapError<&[u8]>) -> &'static str {
             "the file ends within it"
         }
         PcapError::BufferTooSmall => "it claims to be larger than any packet",
-        _ => "its header contradicts itself",
+        _ => CONTRADICTION,
     }
 }
 
 impl State {
+    /// Whether the block that `data` begins with claims to be shorter than any can be. The
+    /// crate takes 12 bytes off the length of some blocks before it looks at it.
+    fn too_short(&self, data: &[u8]) -> bool {
+        /// Type, length, and the length again.
+        const LEAST: u32 = 12;
+
+        let length = data.get(4..).and_then(|rest| rest.first_chunk());
+        match (self.number, length) {
+            (Some(number), Some(length)) => number(*length) < LEAST,
+            _ => false,
+        }
+    }
+
     fn damaged(&self, why: &'static str) -> CaptureError {
         CaptureError::Damaged {
             packet: self.packets + 1,
@@ -227,8 +248,13 @@ impl State {
             PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
                 return Ok(self.describe(interface, take));
             }
-            PcapBlockOwned::NG(Block::SectionHeader(_)) => {
+            PcapBlockOwned::NG(Block::SectionHeader(section)) => {
                 self.interfaces.clear();
+                self.number = Some(if section.big_endian() {
+                    u32::from_be_bytes
+                } else {
+                    u32::from_le_bytes
+                });
                 return Ok(ControlFlow::Continue(()));
             }
             // Names, statistics, keys, comments.
@@ -402,5 +428,16 @@ mod tests {
         let seconds = |s: u64| Some(s * 1_000_000_000);
         assert_eq!(times, [seconds(1_700_000_000), seconds(last_s), None, None]);
         result.unwrap();
+    }
+
+    #[test]
+    fn a_block_shorter_than_any_is_damaged() {
+        const PROCESS_INFORMATION: u32 = 0x8000_0001;
+        let mut file = capture();
+        file.extend(PROCESS_INFORMATION.to_le_bytes());
+        file.extend(4_u32.to_le_bytes());
+        let (_, result) = times(&file);
+        let damaged = matches!(result, Err(CaptureError::Damaged { packet: 1, .. }));
+        assert!(damaged, "{result:?}");
     }
 }
