@@ -284,10 +284,12 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) {
         own.max_window = window;
     }
     if segment.window == 0 {
-        if segment.flags.fin() {
+        // Of a buffer, only the last segment bears the FIN.
+        let without_fin = segment.segments - u32::from(segment.flags.fin());
+        if without_fin == 0 {
             return;
         }
-        own.zero_window_segments += segment.segments;
+        own.zero_window_segments += without_fin;
         if own.stall_since_ms == 0 {
             own.stall_since_ms = DirectionRecord::stall_clock_ms(now);
             own.zero_window_stalls += 1;
