@@ -165,7 +165,7 @@ pub struct DirectionRecord {
     /// Since when this side's window is zero, by [`Self::stall_clock_ms`]; 0 if it is open.
     pub stall_since_ms: u32,
     /// Segments of the other side that this one reported as received twice (D-SACK,
-    /// RFC 2883).
+    /// RFC 2883); stops at its largest value, as one may report what one likes.
     pub dsack_dups: u32,
     /// Segments with RST; stops at 65535.
     pub resets: u16,

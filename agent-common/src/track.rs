@@ -241,7 +241,8 @@ fn acknowledge(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segm
     if !segment.flags.ack() {
         return;
     }
-    own.dsack_dups += received_twice(own, peer, segment);
+    let reported = received_twice(own, peer, segment);
+    own.dsack_dups = own.dsack_dups.saturating_add(reported);
     let advance = after(segment.ack, own.ack);
     if advance > 0 {
         own.ack = segment.ack;
