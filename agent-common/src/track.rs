@@ -388,6 +388,10 @@ fn receive(
     if probe || (segment.payload == 0 && !segment.flags.fin()) {
         return;
     }
+    // Numbers go round: a gap that is no more would come back after half a turn.
+    if gap(own, peer).is_none() {
+        own.mark.since_ns = 0;
+    }
     if let Some(repeated) = Repeated::of(segment, own.seq_next) {
         repair(head, own, peer, repeated, now);
     } else if after(segment.seq, own.seq_next) > 0 {
