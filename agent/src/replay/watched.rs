@@ -61,7 +61,9 @@ impl std::fmt::Display for Server {
 /// The servers that are watched.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    ports: Vec<bool>,
+    ports: BTreeSet<u16>,
+    /// Whether a port is among them, by its number.
+    by_number: Vec<bool>,
     servers: Vec<Server>,
 }
 
@@ -69,20 +71,22 @@ impl Watched {
     /// Servers on `ports`; only those in `servers`, if any are named. A server that is named
     /// with its port is watched there as well.
     pub fn new(ports: &BTreeSet<u16>, servers: Vec<Server>) -> Self {
-        let mut watched = vec![false; 1 << 16];
         let named = servers.iter().filter_map(|server| server.port);
-        for port in ports.iter().copied().chain(named) {
-            watched[usize::from(port)] = true;
+        let ports: BTreeSet<u16> = ports.iter().copied().chain(named).collect();
+        let mut by_number = vec![false; 1 << 16];
+        for port in &ports {
+            by_number[usize::from(*port)] = true;
         }
         Self {
-            ports: watched,
+            ports,
+            by_number,
             servers,
         }
     }
 
     /// The watched ports.
     pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
-        (0..=u16::MAX).filter(|port| self.ports[usize::from(*port)])
+        self.ports.iter().copied()
     }
 
     /// Reads a packet, and finds out who sent it. `known` tells the flows that are followed.
@@ -93,7 +97,7 @@ impl Watched {
         length: u32,
         known: impl Fn(&FlowKey) -> bool,
     ) -> Result<(Side, Parsed), Skip> {
-        let watches = |port: u16| self.ports[usize::from(port)];
+        let watches = |port: u16| self.by_number[usize::from(port)];
         let to_server = match parse(packet, framing, Side::Client, length, watches) {
             Err(Skip::NotOurs) => None,
             parsed => Some(parsed?),
