@@ -105,6 +105,19 @@ impl Output {
         })
     }
 
+    /// An output that takes everything and keeps nothing: for those who look at what is
+    /// counted, and not at the lines.
+    pub fn discard() -> Self {
+        let (_, done) = mpsc::channel();
+        Self {
+            when_full: WhenFull::Wait,
+            batches: None,
+            shared: Arc::default(),
+            done,
+            writer: None,
+        }
+    }
+
     /// Hands over whole lines. If too many wait, waits or counts them as dropped, as told.
     pub fn send(&self, lines: Vec<u8>) {
         let Some(batches) = &self.batches else {
@@ -165,6 +178,9 @@ impl Output {
     /// Writes what waits, and ends.
     pub fn finish(mut self) -> anyhow::Result<()> {
         self.batches = None;
+        let Some(writer) = self.writer.take() else {
+            return Ok(());
+        };
         let in_time = match self.when_full {
             WhenFull::Drop => self.done.recv_timeout(PATIENCE).is_ok(),
             WhenFull::Wait => self.done.recv().is_ok(),
@@ -175,9 +191,7 @@ impl Output {
                 self.shared.waiting.load(Ordering::Relaxed)
             );
         }
-        if let Some(writer) = self.writer.take()
-            && writer.join().is_err()
-        {
+        if writer.join().is_err() {
             bail!("the thread that writes the output has failed; lines may be lost");
         }
         if self.shared.failing.load(Ordering::Relaxed) {

@@ -9,7 +9,7 @@ use lab::{
 };
 use sstpulse::{
     kernel::{Kernel, Limits, PacketContext},
-    replay::{self, Buffer, Event, Packet, Tables, inner, read},
+    replay::{self, Buffer, CaptureEvent, Packet, Tables, inner, read},
     report::Flows as _,
 };
 use sstpulse_common::{FlowKey, Parsed, Side};
@@ -113,7 +113,7 @@ fn run_beside(kernel: &mut Kernel, capture: &Path) -> Result<u64> {
     });
     let (mut number, mut result) = (0, Ok(()));
     read(File::open(capture)?, |event| {
-        if let Event::Packet(packet) = event {
+        if let CaptureEvent::Packet(packet) = event {
             number += 1;
             result =
                 run_packet(kernel, &mut tables, packet).with_context(|| format!("packet {number}"));

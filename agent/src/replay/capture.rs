@@ -49,7 +49,7 @@ pub struct Packet<'a> {
 
 /// What a capture holds.
 #[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
+pub enum CaptureEvent<'a> {
     /// An interface with this number has this name.
     Interface(u32, &'a str),
     /// A packet.
@@ -102,7 +102,7 @@ struct State {
 /// Reads a capture to its end, or until `take` breaks off.
 pub fn read(
     input: impl Read,
-    mut take: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    mut take: impl FnMut(CaptureEvent<'_>) -> ControlFlow<()>,
 ) -> Result<(), CaptureError> {
     let failure = Rc::new(RefCell::new(None));
     let input = Input {
@@ -119,7 +119,7 @@ pub fn read(
 
 fn read_blocks(
     input: Input<impl Read>,
-    take: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+    take: &mut impl FnMut(CaptureEvent<'_>) -> ControlFlow<()>,
 ) -> Result<(), CaptureError> {
     let mut reader = open(input)?;
     let mut state = State::default();
@@ -210,7 +210,7 @@ impl State {
     fn block(
         &mut self,
         block: &PcapBlockOwned<'_>,
-        take: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+        take: &mut impl FnMut(CaptureEvent<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, CaptureError> {
         let packet = match block {
             PcapBlockOwned::LegacyHeader(header) => {
@@ -261,7 +261,7 @@ impl State {
             PcapBlockOwned::NG(_) => return Ok(ControlFlow::Continue(())),
         };
         self.packets += 1;
-        Ok(take(Event::Packet(packet)))
+        Ok(take(CaptureEvent::Packet(packet)))
     }
 
     fn interface(&self, index: u32) -> Result<&Interface, CaptureError> {
@@ -283,7 +283,7 @@ impl State {
     fn describe(
         &mut self,
         interface: &InterfaceDescriptionBlock<'_>,
-        take: &mut impl FnMut(Event<'_>) -> ControlFlow<()>,
+        take: &mut impl FnMut(CaptureEvent<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         self.interfaces.push(Interface {
             link: interface.linktype,
@@ -293,7 +293,7 @@ impl State {
         match interface.if_name() {
             Some(Ok(name)) => {
                 let number = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
-                take(Event::Interface(number, name))
+                take(CaptureEvent::Interface(number, name))
             }
             _ => ControlFlow::Continue(()),
         }
@@ -407,7 +407,7 @@ mod tests {
     fn times(file: &[u8]) -> (Vec<Option<u64>>, Result<(), CaptureError>) {
         let mut times = Vec::new();
         let result = read(file, |event| {
-            if let Event::Packet(packet) = event {
+            if let CaptureEvent::Packet(packet) = event {
                 times.push(packet.time_ns);
             }
             ControlFlow::Continue(())

@@ -25,11 +25,11 @@ use tokio::{
     task::spawn_blocking,
 };
 
-pub use capture::{CaptureError, Event, Packet, read};
+pub use capture::{CaptureError, CaptureEvent, Packet, read};
 pub use config::{Config, ReplayArgs};
 pub use link::{Inner, Unreadable, inner};
 pub use tables::{Buffer, Limits, Tables};
-pub use timeline::Timeline;
+pub use timeline::{Summary, Timeline};
 pub use watched::{Server, Watched};
 
 use crate::{

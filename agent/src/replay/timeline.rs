@@ -8,11 +8,11 @@ use pcap_parser::Linktype;
 use sstpulse_common::Skip;
 
 use super::{
-    Buffer, CaptureError, Config, Packet, Tables, Unreadable, Watched, capture, inner, unless,
+    Buffer, CaptureError, CaptureEvent, Config, Packet, Tables, Unreadable, Watched, capture, inner, unless,
 };
 use crate::{
     clock::Clock,
-    event::{CaptureStats, Event, ReplayStart, ReplayStop, ReplayStopReason},
+    event::{CaptureStats, Event, ReplayStart, ReplayStop, ReplayStopReason, Totals},
     output::Output,
     report::{self, Attempts, Flows as _, InterfaceNames, Lines, Sessions, Teller},
 };
@@ -39,6 +39,15 @@ pub struct Timeline {
     next_ns: u64,
 }
 
+/// What a replay brought, as its last line says.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    /// What the capture holds.
+    pub capture: CaptureStats,
+    /// What came of it.
+    pub totals: Totals,
+}
+
 impl Timeline {
     /// Before the first packet.
     pub fn new(config: Config, file: Option<&Path>, output: Output, prompt: bool) -> Self {
@@ -63,11 +72,11 @@ impl Timeline {
     /// Takes a capture in, to its end or until `stop` says so.
     pub fn read(&mut self, input: impl Read, stop: impl Fn() -> bool) -> Result<(), CaptureError> {
         capture::read(input, |event| match event {
-            capture::Event::Interface(index, name) => {
+            CaptureEvent::Interface(index, name) => {
                 self.interfaces.0.insert(index, name.to_owned());
                 ControlFlow::Continue(())
             }
-            capture::Event::Packet(packet) => {
+            CaptureEvent::Packet(packet) => {
                 self.take(packet);
                 unless(stop() || self.output_is_closed())
             }
@@ -227,7 +236,11 @@ impl Timeline {
 
     /// Tells what is left to tell: what the last interval brought, the sessions that go on
     /// beyond the end, and what there was in all.
-    pub fn finish(mut self, reason: ReplayStopReason, error: Option<&str>) -> anyhow::Result<()> {
+    pub fn finish(
+        mut self,
+        reason: ReplayStopReason,
+        error: Option<&str>,
+    ) -> anyhow::Result<Summary> {
         if self.now_ns == 0 {
             // Without a packet, there is no other time.
             self.now_ns = Clock::now_of_day_ns();
@@ -266,7 +279,8 @@ impl Timeline {
                 totals,
             })
         });
-        self.lines.finish()
+        self.lines.finish()?;
+        Ok(Summary { capture, totals })
     }
 
     fn interval_ns(&self) -> u64 {

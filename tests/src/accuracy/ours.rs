@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs::File, num::NonZeroUsize, ops::ControlFlow, 
 
 use anyhow::{Context as _, Result};
 use sstpulse::{
-    replay::{Buffer, Event, Limits, Packet, Tables, Watched, inner, read},
+    replay::{Buffer, CaptureEvent, Limits, Packet, Tables, Watched, inner, read},
     report::Flows as _,
 };
 use sstpulse_common::{DirectionRecord, FlowKey, HalfOpen, Segment, SessionRecord, Side, Skip};
@@ -58,7 +58,7 @@ pub(crate) fn follow(capture: &Path, watched: &Watched) -> Result<Follow> {
     };
     let mut number = 0;
     read(file, |event| {
-        if let Event::Packet(packet) = event {
+        if let CaptureEvent::Packet(packet) = event {
             number += 1;
             match take(&mut tables, watched, number, packet) {
                 Ok(frame) => follow.frames.push(frame),

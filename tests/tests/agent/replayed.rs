@@ -22,7 +22,7 @@ use lab::{
     raw::RawSender,
     require_root,
 };
-use sstpulse::replay::{Event, Packet, read};
+use sstpulse::replay::{CaptureEvent, Packet, read};
 use sstpulse_common::{Framing, Side};
 use tempfile::TempDir;
 
@@ -95,7 +95,7 @@ fn a_capture_ends_alike_live_and_replayed() -> Result<()> {
 fn frames_of(path: &Path) -> Result<Vec<Frame>> {
     let mut frames = Vec::new();
     read(File::open(path)?, |event| {
-        if let Event::Packet(packet) = event {
+        if let CaptureEvent::Packet(packet) = event {
             frames.extend(frame(&packet));
         }
         ControlFlow::Continue(())
