@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 /// Makes the captures, and asks tshark about them.
 pub(crate) fn corpus(arguments: &Arguments) -> anyhow::Result<()> {
     setup()?;
-    programs::install(&[("tcpdump", "tcpdump")])?;
+    programs::install(&[("tcpdump", "tcpdump")], "to record the corpus")?;
     run(cargo().args(["build", "--package", "sstpulse-tests", "--bins"]))?;
     run(command(&target("debug/corpus").to_string_lossy())
         .arg(root().join(oracle::CAPTURES))

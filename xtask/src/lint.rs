@@ -1,7 +1,8 @@
-//! `cargo xtask lint`: formatting and lints of both halves.
+//! `cargo xtask lint`: formatting and lints of both halves, and of the fuzzing.
 
 use crate::{
-    run::{cargo, run},
+    fuzz,
+    run::{cargo, run, target},
     setup::setup,
 };
 
@@ -23,5 +24,17 @@ pub(crate) fn lint() -> anyhow::Result<()> {
         ])
         .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
         .args(["--", "--deny", "warnings"])
-        .env("RUSTC_BOOTSTRAP", "1"))
+        .env("RUSTC_BOOTSTRAP", "1"))?;
+    fuzzing()
+}
+
+/// The fuzzing is a workspace of its own.
+fn fuzzing() -> anyhow::Result<()> {
+    fuzz::compiler()?;
+    run(cargo().args(["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]))?;
+    run(cargo()
+        .args(["clippy", "--quiet", "--all-targets", "--locked"])
+        .args(["--manifest-path", fuzz::MANIFEST, "--target-dir"])
+        .arg(target(""))
+        .args(["--", "--deny", "warnings"]))
 }

@@ -3,6 +3,7 @@
 mod accuracy;
 mod corpus;
 mod demo;
+mod fuzz;
 mod generate;
 mod lint;
 mod oracle;
@@ -31,7 +32,9 @@ enum Name {
     Demo(demo::Arguments),
     /// Run all tests; takes root for those that need the kernel
     Test(test::Arguments),
-    /// Check formatting and lints, of both halves
+    /// Look for inputs that break the parser, the tracker or the replay
+    Fuzz(fuzz::Arguments),
+    /// Check formatting and lints, of both halves and of the fuzzing
     Lint,
     /// Write the generated files anew
     Generate(generate::Arguments),
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Name::Setup => setup::setup(),
         Name::Demo(arguments) => demo::demo(&arguments),
         Name::Test(arguments) => test::test(&arguments),
+        Name::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Name::Lint => lint::lint(),
         Name::Generate(arguments) => generate::generate(&arguments),
         Name::Accuracy => accuracy::accuracy(),

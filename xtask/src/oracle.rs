@@ -118,7 +118,7 @@ impl Serialize for Frames {
 
 /// Asks tshark about every capture, and writes or compares what it says.
 pub(crate) fn oracle(arguments: &Arguments) -> anyhow::Result<()> {
-    programs::install(&[("tshark", "tshark")])?;
+    programs::install(&[("tshark", "tshark")], "to ask the oracle")?;
     let version = version()?;
     if !version.starts_with(VERSION) {
         bail!(

@@ -4,8 +4,9 @@ use std::env;
 
 use crate::run::{command, run, status};
 
-/// Installs those that are missing; each is named with its package in Debian.
-pub(crate) fn install(programs: &[(&str, &str)]) -> anyhow::Result<()> {
+/// Installs those of `programs` that are missing; each is named with its package in Debian.
+/// Elsewhere, says so, with `why` they are wanted.
+pub(crate) fn install(programs: &[(&str, &str)], why: &str) -> anyhow::Result<()> {
     let missing: Vec<&str> = programs
         .iter()
         .filter(|(program, _)| !exists(program))
@@ -15,7 +16,7 @@ pub(crate) fn install(programs: &[(&str, &str)]) -> anyhow::Result<()> {
         return Ok(());
     }
     if !exists("apt-get") {
-        eprintln!("xtask: install these first: {}", missing.join(", "));
+        eprintln!("xtask: install these {why}: {}", missing.join(", "));
         return Ok(());
     }
     eprintln!("xtask: installing {} with apt-get", missing.join(", "));

@@ -36,7 +36,7 @@ struct Counts {
 /// Runs the tests.
 pub(crate) fn test(arguments: &Arguments) -> anyhow::Result<()> {
     setup()?;
-    programs::install(&PROGRAMS)?;
+    programs::install(&PROGRAMS, "for all tests to run")?;
     run(cargo().args(["build", "--locked"]))?;
     let skipped = target("skipped-tests.txt");
     fs::write(&skipped, "").with_context(|| format!("can't write {}", skipped.display()))?;

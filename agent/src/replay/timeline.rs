@@ -8,7 +8,8 @@ use pcap_parser::Linktype;
 use sstpulse_common::Skip;
 
 use super::{
-    Buffer, CaptureError, CaptureEvent, Config, Packet, Tables, Unreadable, Watched, capture, inner, unless,
+    Buffer, CaptureError, CaptureEvent, Config, Packet, Tables, Unreadable, Watched, capture,
+    inner, unless,
 };
 use crate::{
     clock::Clock,
