@@ -25,6 +25,9 @@ pub enum Counter {
     /// Segments from a client whose numbers lie outside the windows: forged, or of an
     /// older connection.
     OutOfWindow,
+    /// Segments that belong to no session and no attempt: of connections that nothing has
+    /// proved yet, or that have ended.
+    NoSession,
     /// IP fragments that carry TCP; only the first of a packet has ports, none is followed.
     Fragments,
     /// Packets whose headers contradict themselves or end too early.

@@ -89,9 +89,9 @@ impl HalfOpen {
         half_open
     }
 
-    /// Takes note of a SYN with this attempt's number.
+    /// Takes note of a SYN with this attempt's number; false if another interface counts it.
     #[inline(always)]
-    pub fn syn(&mut self, segment: &Segment, now: u64) {
+    pub fn syn(&mut self, segment: &Segment, now: u64) -> bool {
         if self.syns == 0 {
             self.client_options = segment.options;
             self.client_window = segment.window;
@@ -99,19 +99,21 @@ impl HalfOpen {
             self.client_ifindex = segment.ifindex;
         } else if self.client_ifindex != segment.ifindex {
             // The same SYN on its way through a second watched interface.
-            return;
+            return false;
         } else {
             self.gap_ms = milliseconds(now.saturating_sub(self.last_ns));
         }
         self.syns = self.syns.saturating_add(1);
         self.last_ns = now;
+        true
     }
 
-    /// Takes note of a SYN-ACK that answers this attempt's SYN.
+    /// Takes note of a SYN-ACK that answers this attempt's SYN; false if another interface
+    /// counts it.
     #[inline(always)]
-    pub fn syn_ack(&mut self, segment: &Segment, now: u64) {
+    pub fn syn_ack(&mut self, segment: &Segment, now: u64) -> bool {
         if self.syn_acks != 0 && self.server_ifindex != segment.ifindex {
-            return;
+            return false;
         }
         if self.syn_acks != 0 {
             self.gap_ms = milliseconds(now.saturating_sub(self.syn_ack_ns));
@@ -125,6 +127,7 @@ impl HalfOpen {
         self.syn_acks = self.syn_acks.saturating_add(1);
         self.syn_ack_ns = now;
         self.last_ns = now;
+        true
     }
 
     /// Whether a SYN-ACK answers this attempt's SYN, or data in it (RFC 7413).
@@ -151,9 +154,9 @@ impl HalfOpen {
             && server_number == server
     }
 
-    /// Takes note of a RST, if it belongs to this attempt.
+    /// Takes note of a RST if it belongs to this attempt, and tells whether it does.
     #[inline(always)]
-    pub fn reset(&mut self, side: Side, segment: &Segment, now: u64) {
+    pub fn reset(&mut self, side: Side, segment: &Segment, now: u64) -> bool {
         let first = self.client_isn.wrapping_add(1);
         let (number, by) = match side {
             Side::Client => (segment.seq, Self::RESET_BY_CLIENT),
@@ -163,6 +166,7 @@ impl HalfOpen {
             self.reset_by = by;
             self.last_ns = now;
         }
+        number == first
     }
 
     /// From the SYN-ACK to `now`, in microseconds, at least 1; 0 where a repeated SYN or
@@ -182,6 +186,7 @@ impl HalfOpen {
         // A scale holds only if both announced one (RFC 7323, section 2.2).
         let both = self.client_options.present & self.server_options.present;
         let scaled = both & TcpOptions::WINDOW_SCALE != 0;
+        let either = self.client_options.present | self.server_options.present;
 
         client.seq_next = self.client_isn.wrapping_add(1);
         client.ack = self.server_isn.wrapping_add(1);
@@ -212,6 +217,10 @@ impl HalfOpen {
             self.server_window,
             server_scaled,
         );
+        if either & TcpOptions::UNREAD != 0 {
+            client.window_scale = DirectionRecord::SCALE_UNKNOWN;
+            server.window_scale = DirectionRecord::SCALE_UNKNOWN;
+        }
     }
 }
 

@@ -80,7 +80,7 @@ fn handshake<T: Tables>(tables: &mut T, side: Side, key: &FlowKey, segment: &Seg
     match (side, segment.flags.ack()) {
         (Side::Client, false) => syn(tables, key, segment, now),
         (Side::Server, true) => syn_ack(tables, key, segment, now),
-        _ => {}
+        _ => tables.count(Counter::NoSession),
     }
 }
 
@@ -89,7 +89,10 @@ fn syn<T: Tables>(tables: &mut T, key: &FlowKey, segment: &Segment, now: u64) {
     if let Some(half_open) = tables.half_open(key)
         && half_open.client_isn == segment.seq
     {
-        return half_open.syn(segment, now);
+        if !half_open.syn(segment, now) {
+            tables.count(Counter::OtherInterface);
+        }
+        return;
     }
     // Over a live session, it is a late copy, a forgery, or the client beginning anew:
     // the server's answer will tell.
@@ -108,7 +111,10 @@ fn syn_ack<T: Tables>(tables: &mut T, key: &FlowKey, segment: &Segment, now: u64
     if let Some(half_open) = tables.half_open(key)
         && half_open.answered_by(segment)
     {
-        return half_open.syn_ack(segment, now);
+        if !half_open.syn_ack(segment, now) {
+            tables.count(Counter::OtherInterface);
+        }
+        return;
     }
     let half_open = HalfOpen::from_syn_ack(segment, now);
     insert(tables, key, &half_open);
@@ -134,6 +140,8 @@ fn supersede<T: Tables>(
             server.segments += 1;
             server.syn_retransmits = server.syn_retransmits.saturating_add(1);
             server.last_seen_ns = now;
+        } else {
+            tables.count(Counter::OtherInterface);
         }
         return false;
     }
@@ -165,7 +173,9 @@ fn prove<T: Tables>(
 ) -> Option<u32> {
     let complete = match tables.half_open(key) {
         Some(half_open) if segment.flags.rst() => {
-            half_open.reset(side, segment, now);
+            if !half_open.reset(side, segment, now) {
+                tables.count(Counter::NoSession);
+            }
             return None;
         }
         Some(half_open) => half_open.proved_by(side, segment),
@@ -175,6 +185,7 @@ fn prove<T: Tables>(
     let ours = side == Side::Server && !segment.forwarded;
     let midstream = ours && segment.payload > 0 && !segment.flags.rst();
     if !complete && !midstream {
+        tables.count(Counter::NoSession);
         return None;
     }
     let opened = open(tables, side, key, segment, complete, now);

@@ -31,6 +31,8 @@ impl TcpOptions {
     pub const SACK_PERMITTED: u8 = 2;
     /// Timestamps (RFC 7323, section 3).
     pub const TIMESTAMPS: u8 = 4;
+    /// There may have been any: they could not be read.
+    pub const UNREAD: u8 = 8;
 
     /// The largest shift count; a larger one is used as 14 (RFC 7323, 2.3).
     pub const MAX_WINDOW_SCALE: u8 = 14;
@@ -91,6 +93,14 @@ impl OptionReader {
         true
     }
 
+    /// Completes a SYN whose options could not be read.
+    #[inline(always)]
+    pub fn complete_unread(segment: &mut Segment) {
+        if segment.flags.syn() {
+            segment.options.present = TcpOptions::UNREAD;
+        }
+    }
+
     /// Completes a segment with what was read of its options.
     #[inline(always)]
     pub fn complete(&self, segment: &mut Segment) {
@@ -113,7 +123,9 @@ impl OptionReader {
         let within =
             self.blocks > 1 && after(start, around_start) >= 0 && after(around_end, end) >= 0;
         let length = after(end, start);
-        if length > 0 && (after(ack, start) > 0 || within) {
+        // The byte of a keepalive, as Windows sends it, is reported as received twice, too.
+        let keepalive = length == 1 && end == ack;
+        if length > 0 && !keepalive && (after(ack, start) > 0 || within) {
             length.unsigned_abs()
         } else {
             0
@@ -216,13 +228,14 @@ mod tests {
 
     #[test]
     fn a_block_below_the_acknowledgment_or_within_the_second_is_a_duplicate() {
-        let cases: [(&[(u32, u32)], u32); 6] = [
+        let cases: [(&[(u32, u32)], u32); 7] = [
             (&[(2_000, 3_000)], 0),
             (&[(500, 900)], 400),
             (&[(500, 900), (2_000, 3_000)], 400),
             (&[(2_000, 2_700), (2_000, 3_000)], 700),
             (&[(2_000, 3_100), (2_000, 3_000)], 0),
             (&[(900, 500)], 0),
+            (&[(999, 1_000)], 0),
         ];
         for (blocks, duplicate) in cases {
             assert_eq!(

@@ -63,6 +63,9 @@ const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
 
+/// More than any buffer of Linux holds (`GSO_MAX_SIZE` in `linux/netdevice.h`), in bytes.
+const MOST_PAYLOAD: u32 = 1 << 20;
+
 /// What the IP header says: enough to find the TCP header and to name the ends.
 struct Internet {
     source: Address,
@@ -302,6 +305,9 @@ fn tcp<B: Bytes + ?Sized>(
         Some(tcp_length) => checked(tcp_length, header_length)?,
         None => checked(length, internet.tcp + header_length)?,
     };
+    if payload > MOST_PAYLOAD {
+        return Err(Skip::Malformed);
+    }
     let flags = TcpFlags(header.byte(13));
     let segment = Segment {
         seq: header.be32(4),
@@ -314,6 +320,7 @@ fn tcp<B: Bytes + ?Sized>(
         flags,
         ttl: internet.ttl,
         forwarded: false,
+        from_capture: false,
         options: TcpOptions::default(),
         duplicate: 0,
     };
@@ -324,7 +331,8 @@ fn tcp<B: Bytes + ?Sized>(
         segment,
         options,
         options_length,
-        options_matter: flags.syn() || selective(bytes, options, options_length),
+        options_matter: options_length != 0
+            && (flags.syn() || selective(bytes, options, options_length)),
     })
 }
 

@@ -77,6 +77,8 @@ pub struct Segment {
     /// Whether this host passes it on for another, instead of sending it itself. Only
     /// known of what leaves the host.
     pub forwarded: bool,
+    /// Whether it was read from a capture, which may lack others.
+    pub from_capture: bool,
     /// Options of a SYN; empty otherwise.
     pub options: TcpOptions,
     /// Bytes that its D-SACK block reports as received twice; 0 without one.

@@ -126,17 +126,20 @@ fn plausible(
         return segment.flags.rst();
     }
     let old = after(segment.ack, client.ack.wrapping_sub(client_window)) < 0;
-    if old || after(segment.ack, server.seq_next) <= 0 {
+    // A probe of one byte may have been taken for data, which does not move SND.NXT.
+    let probed = u32::from(server.window_probes != 0);
+    if old || after(segment.ack, server.seq_next.wrapping_add(probed)) <= 0 {
         return !old;
     }
     // It acknowledges what we have not seen: possible only if the server sends through an
-    // interface that nobody watches, and therefore not through this one.
+    // interface that nobody watches, and therefore not through this one; or if a capture
+    // lacks it.
     let highest = if after(client.ack, server.seq_next) > 0 {
         client.ack
     } else {
         server.seq_next
     };
-    now.saturating_sub(server.last_seen_ns) >= OWNERSHIP_NS
+    (segment.from_capture || now.saturating_sub(server.last_seen_ns) >= OWNERSHIP_NS)
         && after(segment.ack, highest.wrapping_add(client_window)) <= 0
 }
 
@@ -157,7 +160,12 @@ fn expected(client: &DirectionRecord, server: &DirectionRecord, segment: &Segmen
         Some(gap) => gap.start,
         None => client.seq_next,
     };
-    within(segment.seq, server.ack, end) || segment.seq == client.seq_next
+    // macOS resets with the number of its FIN; Linux takes that (`tcp_reset_check` in
+    // `net/ipv4/tcp_input.c`).
+    let at_its_fin = client.has(DirectionRecord::FIN_SENT)
+        && segment.seq.wrapping_add(1) == client.seq_next
+        && server.ack == client.seq_next;
+    within(segment.seq, server.ack, end) || segment.seq == client.seq_next || at_its_fin
 }
 
 /// What every segment counts.
@@ -279,7 +287,11 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) {
     if !segment.flags.ack() {
         return;
     }
-    own.window = segment.window;
+    // Of a segment that was overtaken, the window is no more (RFC 9293, 3.10.7.4).
+    let current = after(segment.ack, own.ack) >= 0;
+    if current {
+        own.window = segment.window;
+    }
     let window = own.scaled(segment.window);
     if window > own.max_window {
         own.max_window = window;
@@ -291,11 +303,11 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) {
             return;
         }
         own.zero_window_segments += without_fin;
-        if own.stall_since_ms == 0 {
+        if own.stall_since_ms == 0 && current {
             own.stall_since_ms = DirectionRecord::stall_clock_ms(now);
             own.zero_window_stalls += 1;
         }
-    } else if own.stall_since_ms != 0 {
+    } else if own.stall_since_ms != 0 && current {
         let stalled_ms = own.stalling_ms(now);
         own.stalled_ms = own.stalled_ms.saturating_add(stalled_ms);
         if stalled_ms > own.longest_stall_ms {
@@ -312,7 +324,10 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) {
 /// acknowledged is data sent again.
 #[inline(always)]
 fn probes(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment) -> bool {
-    if segment.payload > 1 || segment.flags.fin() {
+    // Right before SND.NXT there is this side's FIN, once it was sent: what lacks it was
+    // overtaken by it.
+    let after_fin = own.has(DirectionRecord::FIN_SENT) && segment.payload == 0;
+    if segment.payload > 1 || segment.flags.fin() || after_fin {
         return false;
     }
     let at = after(segment.seq, own.seq_next);
@@ -369,9 +384,9 @@ fn send(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, no
 /// Counts segments that were sent before, and those among them that were acknowledged.
 #[inline(always)]
 fn retransmit(own: &mut DirectionRecord, part: Part, acknowledged: u32) {
-    own.retransmits += part.segments;
+    own.retransmits = own.retransmits.saturating_add(part.segments);
     own.retransmitted_bytes += u64::from(part.bytes);
-    own.spurious_retransmits += acknowledged;
+    own.spurious_retransmits = own.spurious_retransmits.saturating_add(acknowledged);
 }
 
 /// Data from the client: we stand at the receiver.
@@ -426,7 +441,7 @@ fn repair(
         }
         _ => Part::default(),
     };
-    own.out_of_order += overtaken.segments;
+    own.out_of_order = own.out_of_order.saturating_add(overtaken.segments);
     let all = repeated.all();
     let rest = Part {
         segments: all.segments - overtaken.segments,

@@ -4,7 +4,7 @@
 //! numbers and the context, as a global function must (Linux 5.6).
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
-use sstpulse_common::Parsed;
+use sstpulse_common::{OptionReader, Parsed};
 
 use crate::{
     context::{Headers, Packet},
@@ -19,6 +19,8 @@ pub fn complete(context: &TcContext, parsed: &mut Parsed) {
         && let Some(reader) = maps::option_reader()
     {
         reader.complete(&mut parsed.segment);
+    } else {
+        OptionReader::complete_unread(&mut parsed.segment);
     }
 }
 

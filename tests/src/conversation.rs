@@ -344,6 +344,7 @@ impl Conversation {
                 }),
                 ifindex: IFINDEX,
                 forwarded: said.forwarded,
+                from_capture: false,
             },
             bytes,
         });

@@ -90,7 +90,9 @@ contract! {
         table_full_segments: u64, index_refused_segments: u64, half_open_refused: u64,
         notices: u64, lines_dropped: u64, lines_failed: u64,
     }
-    PassedOver { fragments: u64, malformed: u64, out_of_window: u64, other_interface: u64 }
+    PassedOver {
+        fragments: u64, malformed: u64, out_of_window: u64, other_interface: u64, no_session: u64,
+    }
     ProcessStats { cpu_ms: u64, rss_bytes: u64 }
     Session { id: String, start: String, duration_ms: u64, seen_from: String }
     Endpoint { address: IpAddr, port: u16 }
@@ -102,8 +104,8 @@ contract! {
     }
     Handshake { rtt_us: Option<u32>, from_client: HandshakeSide, from_server: HandshakeSide }
     HandshakeSide {
-        syn_retransmits: u8, mss: Option<u16>, window_scale: Option<u8>, sack_permitted: bool,
-        timestamps: bool,
+        syn_retransmits: u8, mss: Option<u16>, window_scale: Option<u8>, sack_permitted: Option<bool>,
+        timestamps: Option<bool>,
     }
     SessionHealth {
         schema: String, time: String, seq: u64, host: String, interface: Option<String>,

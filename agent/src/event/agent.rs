@@ -161,6 +161,9 @@ pub struct PassedOverStats {
     pub out_of_window: u64,
     /// Segments counted already on another interface.
     pub other_interface: u64,
+    /// Segments of no session and no attempt: of connections older than the agent whose
+    /// server has said nothing yet, or of connections that have ended.
+    pub no_session: u64,
 }
 
 /// What the agent itself takes.

@@ -71,6 +71,7 @@ impl HandshakeSide {
             window_scale: side.window_scale,
             present: side.options,
         };
+        let told = |option| (!options.has(TcpOptions::UNREAD)).then(|| options.has(option));
         let scale = options
             .has(TcpOptions::WINDOW_SCALE)
             .then_some(side.window_scale);
@@ -78,8 +79,8 @@ impl HandshakeSide {
             syn_retransmits: side.syn_retransmits,
             mss: known(side.mss),
             window_scale: scale,
-            sack_permitted: options.has(TcpOptions::SACK_PERMITTED),
-            timestamps: options.has(TcpOptions::TIMESTAMPS),
+            sack_permitted: told(TcpOptions::SACK_PERMITTED),
+            timestamps: told(TcpOptions::TIMESTAMPS),
         }
     }
 }

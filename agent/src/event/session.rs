@@ -107,10 +107,10 @@ pub struct HandshakeSide {
     pub mss: Option<u16>,
     /// Shift count of the window; null if none was announced.
     pub window_scale: Option<u8>,
-    /// Whether selective acknowledgment was permitted.
-    pub sack_permitted: bool,
-    /// Whether timestamps were offered.
-    pub timestamps: bool,
+    /// Whether selective acknowledgment was permitted; null if a capture lacks the options.
+    pub sack_permitted: Option<bool>,
+    /// Whether timestamps were offered; null likewise.
+    pub timestamps: Option<bool>,
 }
 
 /// What an interval brought.

@@ -14,8 +14,11 @@ use pcap_parser::{
 };
 use thiserror::Error;
 
-/// Bytes read at once; also the largest block of a pcapng file.
+/// Bytes read at once.
 const BUFFER: usize = 4 << 20;
+
+/// Bytes of the largest block that is read.
+const LARGEST_BLOCK: usize = 64 << 20;
 
 /// The first bytes of a pcapng file: the type of its section header, the same in either
 /// byte order.
@@ -93,6 +96,8 @@ struct State {
     /// Packets so far.
     packets: u64,
     interfaces: Vec<Interface>,
+    /// Interfaces of earlier sections of a pcapng file.
+    earlier: u32,
     /// Timestamps of a pcap file are in nanoseconds.
     nanoseconds: bool,
     /// How this section of a pcapng file writes numbers; `None` in a pcap file.
@@ -123,6 +128,7 @@ fn read_blocks(
 ) -> Result<(), CaptureError> {
     let mut reader = open(input)?;
     let mut state = State::default();
+    let mut grown = false;
     loop {
         if state.too_short(reader.data()) {
             return Err(state.damaged(CONTRADICTION));
@@ -139,6 +145,10 @@ fn read_blocks(
                 }
             }
             Err(PcapError::Eof) => return Ok(()),
+            // Blocks that hold no packet may be larger than any packet.
+            Err(PcapError::BufferTooSmall) if !grown => {
+                grown = reader.grow(LARGEST_BLOCK);
+            }
             Err(PcapError::Incomplete(_)) => {
                 if let Err(error) = reader.refill() {
                     return Err(state.damaged(explain(&error)));
@@ -233,7 +243,7 @@ impl State {
                 Packet {
                     time_ns: interface.time_ns(packet),
                     link: interface.link,
-                    interface: packet.if_id.saturating_add(1),
+                    interface: self.number_of(packet.if_id),
                     length: packet.origlen,
                     bytes: packet.packet_data(),
                 }
@@ -249,6 +259,7 @@ impl State {
                 return Ok(self.describe(interface, take));
             }
             PcapBlockOwned::NG(Block::SectionHeader(section)) => {
+                self.earlier = self.earlier.saturating_add(length_of(&self.interfaces));
                 self.interfaces.clear();
                 self.number = Some(if section.big_endian() {
                     u32::from_be_bytes
@@ -262,6 +273,11 @@ impl State {
         };
         self.packets += 1;
         Ok(take(CaptureEvent::Packet(packet)))
+    }
+
+    /// The number of an interface of this section, from 1 on, and unlike any other's.
+    const fn number_of(&self, index: u32) -> u32 {
+        self.earlier.saturating_add(index).saturating_add(1)
     }
 
     fn interface(&self, index: u32) -> Result<&Interface, CaptureError> {
@@ -292,12 +308,16 @@ impl State {
         });
         match interface.if_name() {
             Some(Ok(name)) => {
-                let number = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
+                let number = self.number_of(length_of(&self.interfaces) - 1);
                 take(CaptureEvent::Interface(number, name))
             }
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+fn length_of(interfaces: &[Interface]) -> u32 {
+    u32::try_from(interfaces.len()).unwrap_or(u32::MAX)
 }
 
 /// Units in a second: a negative power of ten, or of two with the highest bit set; beyond

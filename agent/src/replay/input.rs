@@ -88,17 +88,17 @@ impl Input {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.is_live() {
-            if self.stop.load(Ordering::Relaxed) {
-                return Ok(0);
+        while !self.stop.load(Ordering::Relaxed) {
+            if !self.is_live() {
+                return self.file.read(buffer);
             }
             let mut ready = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
             match poll(&mut ready, PollTimeout::from(PATIENCE_MS)) {
                 Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-                Ok(_) => break,
+                Ok(_) => return self.file.read(buffer),
                 Err(error) => return Err(error.into()),
             }
         }
-        self.file.read(buffer)
+        Ok(0)
     }
 }

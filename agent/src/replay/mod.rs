@@ -61,8 +61,13 @@ pub async fn run(arguments: ReplayArgs) -> Result<(), Failure> {
     loop {
         tokio::select! {
             result = &mut work => return result.context("the replay has failed")?,
-            _ = interrupt.recv() => stop.store(true, Ordering::Relaxed),
-            _ = terminate.recv() => stop.store(true, Ordering::Relaxed),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if stop.swap(true, Ordering::Relaxed) {
+            // The first one waits for what was told to be read. Nobody may read it.
+            tracing::error!("told twice to stop; lines that nobody has read are lost");
+            std::process::exit(1);
         }
     }
 }

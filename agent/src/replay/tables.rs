@@ -46,6 +46,8 @@ pub struct Buffer {
     pub ifindex: u32,
     /// The host passes it on for another.
     pub forwarded: bool,
+    /// It was captured, and others may not have been.
+    pub from_capture: bool,
 }
 
 impl Tables {
@@ -89,10 +91,15 @@ impl Tables {
 
     /// Completes a segment with its options, and with what the buffer knows.
     fn complete(&self, parsed: &mut Parsed, side: Side, packet: &[u8], buffer: &Buffer) {
-        let mut reader = OptionReader::default();
-        if parsed.options_matter && reader.read(packet, parsed.options, parsed.options_length) {
-            reader.complete(&mut parsed.segment);
+        if parsed.options_matter {
+            let mut reader = OptionReader::default();
+            if reader.read(packet, parsed.options, parsed.options_length) {
+                reader.complete(&mut parsed.segment);
+            } else {
+                OptionReader::complete_unread(&mut parsed.segment);
+            }
         }
+        parsed.segment.from_capture = buffer.from_capture;
         parsed.segment.ifindex = buffer.ifindex;
         parsed.segment.forwarded = buffer.forwarded;
         match buffer.gso {
@@ -111,6 +118,8 @@ impl Tables {
     fn split(&self, parsed: &mut Parsed, side: Side) {
         /// What everyone must take (RFC 9293, section 3.7.1).
         const LEAST_MSS: u32 = 536;
+        /// The smallest MSS that Linux takes (`TCP_MIN_MSS`), less timestamps.
+        const LEAST_SEGMENT: u32 = 76;
 
         let Parsed {
             key,
@@ -121,15 +130,17 @@ impl Tables {
         if segment.payload <= LEAST_MSS {
             return;
         }
-        let Some(record) = self.session(key) else {
-            return;
+        let (client_mss, server_mss) = match (self.session(key), self.half_open.peek(key)) {
+            (Some(record), _) => (record.from_client.mss, record.from_server.mss),
+            (None, Some(attempt)) => (attempt.client_options.mss, attempt.server_options.mss),
+            (None, None) => return,
         };
         let mss = match side {
-            Side::Client => record.from_server.mss,
-            Side::Server => record.from_client.mss,
+            Side::Client => server_mss,
+            Side::Server => client_mss,
         };
         let each = u32::from(mss).saturating_sub(*options_length);
-        if each != 0 && segment.payload > each {
+        if each >= LEAST_SEGMENT && segment.payload > each {
             segment.segments = segment.payload.div_ceil(each);
             segment.segment_size = each;
         }

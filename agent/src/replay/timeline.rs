@@ -94,7 +94,8 @@ impl Timeline {
                 let buffer = Buffer {
                     time_ns: self.now_ns,
                     length: inner.length,
-                    ifindex: inner.ifindex.unwrap_or(packet.interface),
+                    ifindex: inner.ifindex.map_or(packet.interface, of_kernel),
+                    from_capture: true,
                     ..Buffer::default()
                 };
                 let result = self
@@ -120,16 +121,18 @@ impl Timeline {
 
     /// Lets time pass until a packet's.
     fn advance(&mut self, time_ns: Option<u64>) {
+        if time_ns.is_none_or(|time_ns| time_ns < self.now_ns) {
+            self.capture.time_corrected += 1;
+        }
         // 0 means "never" in the records.
         let time_ns = time_ns.unwrap_or_default().max(1);
         if self.now_ns == 0 {
-            self.begin(time_ns);
-        } else if time_ns < self.now_ns {
-            self.capture.time_corrected += 1;
-        } else {
-            while self.next_ns <= time_ns {
-                self.pass(time_ns);
-            }
+            return self.begin(time_ns);
+        }
+        while self.next_ns <= time_ns {
+            self.pass(time_ns);
+        }
+        if time_ns > self.now_ns {
             self.now_ns = time_ns;
         }
     }
@@ -147,14 +150,14 @@ impl Timeline {
         let at = self.next_ns;
         if at < self.next_tick_ns {
             self.settle(at);
-        } else if at.saturating_sub(self.now_ns) > self.quiet_ns() {
-            // Nothing is left that time alone could change.
-            let interval = self.interval_ns();
-            let ticks = (until - at) / interval + 1;
-            self.next_tick_ns = at.saturating_add(ticks.saturating_mul(interval));
         } else {
             self.scan(at);
-            self.next_tick_ns = at.saturating_add(self.interval_ns());
+            // What no packet changes, only time does: then the last look before the next
+            // packet finds as much as all in between.
+            let interval = self.interval_ns();
+            let missed = (until - at) / interval;
+            let next = at.saturating_add(interval);
+            self.next_tick_ns = next.max(at.saturating_add(missed.saturating_mul(interval)));
         }
         self.plan();
     }
@@ -287,17 +290,15 @@ impl Timeline {
     fn interval_ns(&self) -> u64 {
         nanoseconds(self.config.interval)
     }
-
-    /// Silence after which every session is dead and every attempt has failed: patience
-    /// with an attempt grows with the distance of its SYNs, which stays below two minutes.
-    fn quiet_ns(&self) -> u64 {
-        const ATTEMPTS_NS: u64 = 300_000_000_000;
-        nanoseconds(self.config.dead_after).max(ATTEMPTS_NS) + 2 * self.interval_ns()
-    }
 }
 
 fn nanoseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
+}
+
+/// An interface that has the kernel's number, apart from those that have the capture's.
+const fn of_kernel(ifindex: u32) -> u32 {
+    ifindex | 1 << 31
 }
 
 /// Names of interfaces, by their numbers in the capture.

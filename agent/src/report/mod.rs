@@ -94,6 +94,7 @@ pub(crate) fn totals(
             malformed: counters.get(Counter::Malformed),
             out_of_window: counters.get(Counter::OutOfWindow),
             other_interface: counters.get(Counter::OtherInterface),
+            no_session: counters.get(Counter::NoSession),
         },
         lines: lines.written(),
     }

@@ -91,6 +91,7 @@ fn take(
         time_ns,
         length: inner.length,
         ifindex: inner.ifindex.unwrap_or(packet.interface),
+        from_capture: true,
         ..Buffer::default()
     };
     let (side, parsed) = tables.take(watched, inner.framing, inner.bytes, &buffer)?;
@@ -154,6 +155,12 @@ impl Frame {
     /// Whether it belongs to a session, and was not counted in it.
     pub(crate) fn is_passed_over(&self) -> bool {
         self.after.session.is_some() && self.added(Kind::Segments) == 0
+    }
+
+    /// Whether it has an acknowledgment, and neither SYN nor RST.
+    pub(crate) const fn is_data_or_ack(&self) -> bool {
+        let flags = self.segment.flags;
+        flags.ack() && !flags.syn() && !flags.rst()
     }
 
     /// Whether the receiver refuses it: outside of its window, or a RST with a number it

@@ -1,8 +1,8 @@
 //! Why a count may differ from tshark's: rules with names, explained in `docs/counting.md`,
 //! each checked on the frame where the two differ.
 //!
-//! The checks lean on the frames themselves (numbers, times, windows) and not on what the
-//! tracker made of them.
+//! The checks lean on the frames themselves (numbers, times, windows), and on the tracker for
+//! the least round trip and for whether a segment was refused.
 
 use sstpulse_common::{Side, sequence::after};
 
@@ -23,12 +23,16 @@ pub enum Rule {
     OutOfWindow,
     /// Numbers of segments that the receiver refuses were not sent by the client.
     RefusedNumbers,
+    /// Data is sent again if it was seen, not if it was acknowledged ahead of being seen.
+    AckAhead,
     /// Outside of a session, an attempt counts, or nothing does.
     NoSession,
     /// At SND.NXT − 1 while the other side's window is closed: a probe.
     ClosedWindow,
     /// One byte at SND.NXT − 1 that was never acknowledged is data sent again.
     UnacknowledgedByte,
+    /// Without data right before SND.NXT, after a FIN: overtaken by the FIN.
+    AfterFin,
     /// With nothing outstanding, an ACK duplicates none.
     NothingOutstanding,
     /// A buffer larger than the MSS is several segments.
@@ -39,16 +43,18 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::SenderVantage,
         Self::GapAge,
         Self::OneGap,
         Self::TooSoon,
         Self::OutOfWindow,
         Self::RefusedNumbers,
+        Self::AckAhead,
         Self::NoSession,
         Self::ClosedWindow,
         Self::UnacknowledgedByte,
+        Self::AfterFin,
         Self::NothingOutstanding,
         Self::Buffer,
         Self::Malformed,
@@ -63,9 +69,11 @@ impl Rule {
             Self::TooSoon => "too-soon",
             Self::OutOfWindow => "out-of-window",
             Self::RefusedNumbers => "refused-numbers",
+            Self::AckAhead => "ack-ahead",
             Self::NoSession => "no-session",
             Self::ClosedWindow => "closed-window",
             Self::UnacknowledgedByte => "unacknowledged-byte",
+            Self::AfterFin => "after-fin",
             Self::NothingOutstanding => "nothing-outstanding",
             Self::Buffer => "buffer",
             Self::Malformed => "malformed",
@@ -94,18 +102,22 @@ impl Difference<'_> {
         let repeats = matches!(self.kind, Retransmits | SpuriousRetransmits | OutOfOrder);
         let more = self.ours > self.theirs;
         if self.frame.after.session.is_none() {
-            return (!more).then_some(Rule::NoSession);
+            return (!more && !self.is_proved()).then_some(Rule::NoSession);
         }
         if self.frame.is_passed_over() {
             return (!more && self.kind == Segments).then_some(Rule::OutOfWindow);
         }
         if self.is_buffer() && (repeats || self.kind == Segments) {
-            return more.then_some(Rule::Buffer);
+            let segments = u64::from(self.frame.segment.segments);
+            let whole = self.kind == Segments && self.ours == segments;
+            let part = self.theirs == 1 && self.ours <= segments;
+            return (whole || part).then_some(Rule::Buffer);
         }
         match (self.kind, more) {
             (Retransmits, true) if self.is_keepalive_shaped() => {
                 self.is_unacknowledged().then_some(Rule::UnacknowledgedByte)
             }
+            (Keepalives, false) if self.is_after_fin() => Some(Rule::AfterFin),
             (Keepalives, false) if self.other_window() == Some(0) => Some(Rule::ClosedWindow),
             (Keepalives, false) => self.is_unacknowledged().then_some(Rule::UnacknowledgedByte),
             (WindowProbes, true) => (self.is_keepalive_shaped() && self.other_window() == Some(0))
@@ -114,10 +126,32 @@ impl Difference<'_> {
             (Retransmits | SpuriousRetransmits | OutOfOrder, false) if self.is_misled() => {
                 Some(Rule::RefusedNumbers)
             }
+            (Retransmits | SpuriousRetransmits, false) if self.is_acknowledged_ahead() => {
+                Some(Rule::AckAhead)
+            }
             (Retransmits, true) | (OutOfOrder, false) => self.sent_again(),
             (Retransmits, false) | (OutOfOrder, true) => self.came_late(),
             _ => None,
         }
+    }
+
+    /// There has been what a session is made of: an ACK that completes a handshake, or data
+    /// of the server.
+    fn is_proved(&self) -> bool {
+        let frames = || self.earlier.iter().copied().chain([self.frame]);
+        let completes = |frame: &Frame| {
+            let answered = |syn_ack: &Frame| {
+                syn_ack.side == Side::Server
+                    && syn_ack.segment.flags.syn()
+                    && syn_ack.segment.end() == frame.segment.ack
+                    && syn_ack.segment.ack == frame.segment.seq
+            };
+            frame.side == Side::Client && frame.is_data_or_ack() && frames().any(answered)
+        };
+        let serves = |frame: &Frame| {
+            frame.side == Side::Server && frame.is_data_or_ack() && frame.segment.payload > 0
+        };
+        frames().any(|frame| completes(frame) || serves(frame))
     }
 
     /// We say sent again, tshark says out of order.
@@ -191,6 +225,11 @@ impl Difference<'_> {
                 .all(|frame| after(frame.segment.end(), next) <= 0)
     }
 
+    /// It has no data, and this side has sent its FIN.
+    fn is_after_fin(&self) -> bool {
+        self.frame.segment.payload == 0 && self.own().any(|frame| frame.segment.flags.fin())
+    }
+
     /// No segment of the other side has acknowledged all of this one.
     fn is_unacknowledged(&self) -> bool {
         let end = self.frame.segment.end();
@@ -210,9 +249,22 @@ impl Difference<'_> {
             && self.frame.segment.segment_size < self.frame.segment.payload
     }
 
-    /// tshark has taken numbers for sent that the receiver has refused.
+    /// tshark has taken numbers beyond this segment's for sent that the receiver refused.
     fn is_misled(&self) -> bool {
-        self.earlier.iter().any(|frame| frame.is_refused())
+        let seq = self.frame.segment.seq;
+        self.earlier.iter().any(|frame| {
+            let beyond = after(frame.segment.end(), seq) >= 0;
+            frame.side == self.frame.side && frame.is_refused() && beyond
+        })
+    }
+
+    /// It was acknowledged, and none of its numbers had been seen.
+    fn is_acknowledged_ahead(&self) -> bool {
+        let segment = &self.frame.segment;
+        !self.is_repeated()
+            && self
+                .other()
+                .any(|frame| after(frame.segment.ack, segment.seq) > 0)
     }
 
     /// How long ago the first segment came that should have come after this one.

@@ -1,6 +1,6 @@
 //! Data, and data that comes again.
 
-use super::{ACK, FIN, Row, rows};
+use super::{ACK, FIN, RST, Row, rows};
 use crate::conversation::{ISN_CLIENT, ISN_SERVER, c, s};
 
 #[rustfmt::skip]
@@ -83,6 +83,31 @@ pub(super) fn data() -> Vec<Row> {
         } => |left| {
             assert_eq!(left.server().retransmits, 2);
             assert_eq!((left.client().dsack_dups, left.server().dsack_dups), (2, 0));
+        }
+        "the byte of a keepalive, reported as received twice, was no copy": |t| {
+            t.handshake().send(c(0, 0, 100)).send(s(0, 100, 0)).wait_ms(60_000).send(c(99, 0, 1));
+            t.send(s(0, 100, 0).sack(&[(99, 100)]));
+        } => |left| {
+            assert_eq!((left.client().keepalives, left.server().dsack_dups), (1, 0));
+        }
+        "a client that reports more as received twice than there is room to count": |t| {
+            t.handshake().send(s(0, 0, 1)).send(c(0, 1, 0).window(u16::MAX));
+            for _ in 0..300 {
+                t.send(c(0, 1, 0).window(u16::MAX).sack(&[(3_000_000_000, 3_016_000_000)]));
+            }
+        } => |left| {
+            assert_eq!((left.server().bytes, left.client().dsack_dups), (1, u32::MAX));
+        }
+        "a gap that was filled does not come back when the numbers have gone round": |t| {
+            t.handshake().send(c(1_000, 0, 500)).send(c(500, 0, 500)).send(c(0, 0, 500)).send(s(0, 1_500, 0));
+            for turn in 1..=5 {
+                let end = turn << 29;
+                t.send(s(0, end, 0)).send(c(end, 0, 1_000)).send(s(0, end + 1_000, 0));
+            }
+            t.send(c((5 << 29) + 2_000, 0, 0).flags(RST));
+        } => |left| {
+            assert!(!left.session().ended());
+            assert_eq!(left.client().resets, 1);
         }
         "a hole that is filled later is a retransmission": |t| {
             t.handshake().send(c(1_000, 0, 1_000)).wait_ms(200).send(c(0, 0, 1_000));

@@ -70,5 +70,12 @@ pub(super) fn endings() -> Vec<Row> {
         } => |left| {
             assert_eq!((left.client().ttl_usual, left.client().ttl_last), (64, 59));
         }
+        "a RST with the number of the client's FIN (macOS) ends the session": |t| {
+            t.handshake().send(c(0, 0, 100)).send(c(100, 0, 0).flags(FIN | ACK)).send(s(0, 101, 0));
+            t.send(s(0, 101, 500)).send(c(100, 0, 0).flags(RST));
+        } => |left| {
+            assert!(left.session().ended());
+            assert!(left.client().has(DirectionRecord::RESET_ENDED));
+        }
     }
 }

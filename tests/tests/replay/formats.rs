@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use lab::{
     capture::{Format, LINK_LAYERS, write},
+    conversation::{Conversation, Link, c, s},
     events::{Line, SessionEnd},
 };
 
@@ -100,5 +101,71 @@ fn times_are_the_captures() -> Result<()> {
     assert_eq!(end.session.duration_ms, 370);
     let seqs: Vec<_> = lines.iter().map(Line::seq).collect();
     assert!(seqs.iter().copied().eq(1..=seqs.len() as u64), "{seqs:?}");
+    Ok(())
+}
+
+#[test]
+fn a_handshake_cut_within_its_options_leaves_unknown_what_they_said() -> Result<()> {
+    const ETHERNET_IPV4_TCP: usize = 14 + 20 + 20;
+    let cut = write(
+        Format::Nanoseconds,
+        LINK_LAYERS[0],
+        ETHERNET_IPV4_TCP,
+        &long_upload(),
+    );
+    let whole = write(Format::Nanoseconds, LINK_LAYERS[0], ALL, &long_upload());
+    let (cut, _) = lines_of(&cut, &[])?;
+    let (whole, _) = lines_of(&whole, &[])?;
+    let start = cut
+        .iter()
+        .find_map(Line::session_start)
+        .context("no start")?;
+    let side = &start
+        .handshake
+        .as_ref()
+        .context("no handshake")?
+        .from_client;
+    assert_eq!(
+        (side.mss, side.sack_permitted, side.timestamps),
+        (None, None, None)
+    );
+    // With a window of unknown scale, all of an upload may fit.
+    let bytes = |lines: &[Line]| {
+        let end = lines.iter().find_map(Line::session_end);
+        end.map(|end| (end.from_client.bytes, end.from_client.segments))
+    };
+    assert_eq!(bytes(&cut), bytes(&whole));
+    Ok(())
+}
+
+/// 300 kB that the server acknowledges at the end only.
+fn long_upload() -> Conversation {
+    let mut talk = Conversation::new(40_000);
+    talk.link(Link::None)
+        .handshake()
+        .send(s(0, 0, 0).window(u16::MAX));
+    for index in 0..300 {
+        talk.send(c(index * 1_000, 0, 1_000));
+    }
+    talk.send(s(0, 300_000, 0));
+    talk
+}
+
+#[test]
+fn a_segment_that_the_capture_lacks_makes_no_forgeries_of_the_rest() -> Result<()> {
+    let mut talk = Conversation::new(40_000);
+    talk.link(Link::None).handshake();
+    // The server's first 1,000 bytes were not captured.
+    talk.send(c(0, 1_000, 300))
+        .send(s(1_000, 300, 500))
+        .send(c(300, 1_500, 300));
+    let (lines, _) = lines_of(&write(Format::Pcapng, LINK_LAYERS[0], ALL, &talk), &[])?;
+    let end = lines.iter().find_map(Line::session_end).context("no end")?;
+    let stop = lines
+        .iter()
+        .find_map(Line::replay_stop)
+        .context("no stop")?;
+    assert_eq!((end.from_client.bytes, end.from_server.bytes), (600, 500));
+    assert_eq!(stop.totals.passed_over.out_of_window, 0);
     Ok(())
 }
