@@ -271,8 +271,10 @@ fn acknowledge(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segm
 #[inline(always)]
 fn received_twice(own: &DirectionRecord, peer: &DirectionRecord, segment: &Segment) -> u32 {
     let bytes = segment.duplicate;
+    // What lies before the window is dropped, its report unread (`tcp_sequence`).
+    let dropped = after(peer.ack, segment.end()) > 0;
     let size = u32::from(peer.largest_segment);
-    if bytes == 0 || bytes > own.max_window {
+    if bytes == 0 || bytes > own.max_window || dropped {
         0
     } else if size == 0 {
         1

@@ -131,6 +131,7 @@ impl Step {
             flags,
             ttl: 60 + (self.way >> 6),
             forwarded: self.way & 2 != 0 && self.side() == Side::Server,
+            from_capture: false,
             options: TcpOptions::default(),
             duplicate: 0,
         };

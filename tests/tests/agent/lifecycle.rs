@@ -8,6 +8,7 @@ use lab::{
     Tls, craft,
     events::{AttemptFailed, Line, SessionEnd},
     links, require_root,
+    tcp_info::tcp_info,
 };
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -189,7 +190,10 @@ fn syn_and_syn_ack_retransmissions_are_told_at_the_start() -> Result<()> {
         "nobody can tell which SYN-ACK was answered"
     );
     assert_eq!(handshake.from_client.mss, Some(1460));
-    drop(client);
+    // The server's socket takes over how often its SYN-ACK was repeated.
+    let info = tcp_info(&stage.lab.server, client.remote_addr(), client.local_addr())?;
+    let repeated = u32::from(handshake.from_server.syn_retransmits);
+    assert_eq!(info.total_retrans, repeated);
     Ok(())
 }
 
