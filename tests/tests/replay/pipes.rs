@@ -3,6 +3,10 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -118,14 +122,29 @@ fn a_slow_reader_loses_nothing() -> Result<()> {
     let many = crate::usage::sessions(20_000);
     let mut child = piped()?;
     let mut pipe = child.stdin.take().context("no input")?;
-    let writer = std::thread::spawn(move || pipe.write_all(&many));
+    let written = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&written);
+    let length = many.len();
+    let writer = std::thread::spawn(move || {
+        for piece in many.chunks(4_096) {
+            pipe.write_all(piece)?;
+            counted.fetch_add(piece.len(), Ordering::Relaxed);
+        }
+        std::io::Result::Ok(())
+    });
     let mut stdout = child.stdout.take().context("no output")?;
     let mut text = vec![0; 1_000];
     stdout.read_exact(&mut text)?;
-    // Until the writer of the capture has to wait for the reader of the lines.
+    // Until the writer of the capture has to wait for the reader of the lines: nothing is
+    // read any more, and there is more to read.
+    let mut before = usize::MAX;
     wait_until(PATIENCE, "the output is full", || {
-        is_asleep(child.id()).unwrap_or_default()
+        let now = written.load(Ordering::Relaxed);
+        let stuck = now == before && is_asleep(child.id()).unwrap_or_default();
+        before = now;
+        stuck
     })?;
+    assert!(written.load(Ordering::Relaxed) < length, "all was read");
     stdout.read_to_end(&mut text)?;
     writer.join().ok().context("the writer panicked")??;
     let lines = parse(&text)?;
