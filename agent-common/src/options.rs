@@ -66,21 +66,25 @@ pub struct OptionReader {
 }
 
 impl OptionReader {
-    /// Reads the `length` bytes of options at `start`; false if they are not all there.
+    /// Reads the `length` bytes of options at `start`, as far as they are there; false if none
+    /// are. What of a SYN's is missing is marked as [unread](TcpOptions::UNREAD).
     /// Options of a wrong length are passed over; what follows a broken one is not read.
     #[inline(always)]
     #[must_use]
     pub fn read<B: Bytes + ?Sized>(&mut self, bytes: &B, start: usize, length: u32) -> bool {
+        let (mut there, mut missing) = (0, 0);
         for index in 0..MOST_OPTIONS / 4 {
             if index * 4 >= length as usize {
                 break;
             }
             let Some(word) = bytes.view::<4>(start + index * 4) else {
-                return false;
+                missing = TcpOptions::UNREAD;
+                break;
             };
             self.words[index] = word.be32(0);
+            there += 4;
         }
-        self.length = length;
+        self.length = length.min(there);
         self.at = 0;
         self.options = TcpOptions::default();
         self.blocks = 0;
@@ -90,7 +94,8 @@ impl OptionReader {
                 break;
             }
         }
-        true
+        self.options.present |= missing;
+        there != 0 || missing == 0
     }
 
     /// Completes a SYN whose options could not be read.

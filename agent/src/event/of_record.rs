@@ -71,7 +71,10 @@ impl HandshakeSide {
             window_scale: side.window_scale,
             present: side.options,
         };
-        let told = |option| (!options.has(TcpOptions::UNREAD)).then(|| options.has(option));
+        let told = |option| match options.has(option) {
+            false if options.has(TcpOptions::UNREAD) => None,
+            known => Some(known),
+        };
         let scale = options
             .has(TcpOptions::WINDOW_SCALE)
             .then_some(side.window_scale);

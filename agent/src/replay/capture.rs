@@ -27,6 +27,13 @@ const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// Why a packet, or what comes in its place, can't be read.
 const CONTRADICTION: &str = "its header contradicts itself";
 
+/// The first bytes of what gzip, xz and zstd make.
+const COMPRESSED: [&[u8]; 3] = [
+    &[0x1f, 0x8b],
+    &[0xfd, b'7', b'z', b'X', b'Z'],
+    &[0x28, 0xb5, 0x2f, 0xfd],
+];
+
 /// Bytes of a pcap file's header.
 const PCAP_HEADER: usize = 24;
 
@@ -68,6 +75,9 @@ pub enum CaptureError {
     /// It is no capture.
     #[error("it is neither pcap nor pcapng")]
     NotACapture,
+    /// It is packed.
+    #[error("it is compressed; pipe it in, as in `zcat FILE | sstpulse replay -`")]
+    Compressed,
     /// It contradicts itself, or ends too early.
     #[error("it is damaged at packet {packet}: {why}")]
     Damaged {
@@ -128,7 +138,6 @@ fn read_blocks(
 ) -> Result<(), CaptureError> {
     let mut reader = open(input)?;
     let mut state = State::default();
-    let mut grown = false;
     loop {
         if state.too_short(reader.data()) {
             return Err(state.damaged(CONTRADICTION));
@@ -146,8 +155,11 @@ fn read_blocks(
             }
             Err(PcapError::Eof) => return Ok(()),
             // Blocks that hold no packet may be larger than any packet.
-            Err(PcapError::BufferTooSmall) if !grown => {
-                grown = reader.grow(LARGEST_BLOCK);
+            Err(PcapError::BufferTooSmall) => {
+                let length = state.block_length(reader.data()).unwrap_or(usize::MAX);
+                if length > LARGEST_BLOCK || !reader.grow(length + BUFFER) {
+                    return Err(state.damaged(explain(&PcapError::BufferTooSmall)));
+                }
             }
             Err(PcapError::Incomplete(_)) => {
                 if let Err(error) = reader.refill() {
@@ -166,6 +178,9 @@ fn open<'a, R: Read + 'a>(
     input.read_head().map_err(CaptureError::Read)?;
     if input.head.is_empty() {
         return Err(CaptureError::Empty);
+    }
+    if COMPRESSED.iter().any(|mark| input.head.starts_with(mark)) {
+        return Err(CaptureError::Compressed);
     }
     let pcapng = input.head.starts_with(&PCAPNG);
     let reader: Result<Box<dyn PcapReaderIterator>, _> = if pcapng {
@@ -201,13 +216,15 @@ impl State {
     /// crate takes 12 bytes off the length of some blocks before it looks at it.
     fn too_short(&self, data: &[u8]) -> bool {
         /// Type, length, and the length again.
-        const LEAST: u32 = 12;
+        const LEAST: usize = 12;
 
-        let length = data.get(4..).and_then(|rest| rest.first_chunk());
-        match (self.number, length) {
-            (Some(number), Some(length)) => number(*length) < LEAST,
-            _ => false,
-        }
+        self.block_length(data).is_some_and(|length| length < LEAST)
+    }
+
+    /// The length that the block of a pcapng file claims which `data` begins with.
+    fn block_length(&self, data: &[u8]) -> Option<usize> {
+        let length = data.get(4..)?.first_chunk()?;
+        Some(self.number?(*length) as usize)
     }
 
     fn damaged(&self, why: &'static str) -> CaptureError {

@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -19,12 +20,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// milliseconds.
 const PATIENCE_MS: u16 = 200;
 
+/// How long a pipe may go on when it is to stop.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A capture to be read.
 pub(super) struct Input {
     file: File,
     /// Its size in bytes; `None` for a pipe.
     size: Option<u64>,
     stop: Arc<AtomicBool>,
+    /// Since when it is to stop.
+    stopped: Option<Instant>,
 }
 
 /// Opens a file, or standard input if there is none. It ends early once `stop` is set.
@@ -52,6 +58,7 @@ pub(super) fn open(path: Option<&Path>, stop: &Arc<AtomicBool>) -> anyhow::Resul
         size: metadata.is_file().then_some(metadata.len()),
         file,
         stop: Arc::clone(stop),
+        stopped: None,
     })
 }
 
@@ -86,12 +93,24 @@ impl Input {
     }
 }
 
+impl Input {
+    /// Whether a pipe is still worth waiting for: who writes it is told to stop by the same
+    /// Ctrl-C, and then writes what it has.
+    fn goes_on(&mut self) -> bool {
+        if !self.stop.load(Ordering::Relaxed) {
+            return true;
+        }
+        let stopped = *self.stopped.get_or_insert_with(Instant::now);
+        stopped.elapsed() < LAST_WORDS
+    }
+}
+
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while !self.stop.load(Ordering::Relaxed) {
-            if !self.is_live() {
-                return self.file.read(buffer);
-            }
+        if !self.is_live() {
+            return self.file.read(buffer);
+        }
+        while self.goes_on() {
             let mut ready = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
             match poll(&mut ready, PollTimeout::from(PATIENCE_MS)) {
                 Ok(0) | Err(nix::errno::Errno::EINTR) => {}

@@ -12,6 +12,7 @@ mod watched;
 use std::{
     io::{self, IsTerminal as _, Read},
     ops::ControlFlow,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{
         Arc,
@@ -19,7 +20,7 @@ use std::{
     },
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::spawn_blocking,
@@ -44,17 +45,19 @@ pub async fn run(arguments: ReplayArgs) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let input = input::open(arguments.path(), &stop).map_err(Failure::usage)?;
     let output = arguments.output.as_deref();
+    different(arguments.path(), output).map_err(Failure::usage)?;
     let progress = input.progress(output.is_some() || !io::stdout().is_terminal());
     let output = Output::open(output, WhenFull::Wait).map_err(Failure::usage)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can't listen to signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't listen to signals")?;
 
     let name = name(arguments.path());
-    let timeline = Timeline::new(config, arguments.path(), output, input.is_live());
+    let live = input.is_live();
+    let timeline = Timeline::new(config, arguments.path(), output, live);
     let stopping = Arc::clone(&stop);
     let mut work = spawn_blocking(move || {
         let input = progress.wrap_read(input);
-        let result = replay(timeline, input, &stopping, &name);
+        let result = replay(timeline, input, live, &stopping, &name);
         progress.finish_and_clear();
         result
     });
@@ -76,10 +79,12 @@ pub async fn run(arguments: ReplayArgs) -> Result<(), Failure> {
 fn replay(
     mut timeline: Timeline,
     input: impl Read,
+    live: bool,
     stop: &AtomicBool,
     name: &str,
 ) -> Result<(), Failure> {
-    let result = timeline.read(input, || stop.load(Ordering::Relaxed));
+    // A pipe ends by itself.
+    let result = timeline.read(input, || !live && stop.load(Ordering::Relaxed));
     let (reason, error) = match &result {
         _ if timeline.output_is_closed() => (ReplayStopReason::OutputClosed, None),
         // Asked to stop, it may have broken off within a packet.
@@ -100,6 +105,19 @@ fn replay(
         .into()),
         None => Ok(()),
     }
+}
+
+/// Fails if events were to be appended to the very capture.
+fn different(capture: Option<&Path>, output: Option<&Path>) -> anyhow::Result<()> {
+    let identity = |path: &Path| {
+        let metadata = path.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let (capture, output) = (capture.and_then(identity), output.and_then(identity));
+    if capture.is_some() && capture == output {
+        bail!("the output is the capture itself; name another file with -o");
+    }
+    Ok(())
 }
 
 fn name(path: Option<&Path>) -> String {

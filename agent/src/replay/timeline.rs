@@ -274,6 +274,7 @@ impl Timeline {
             totals.sessions.live,
             totals.attempts.failed,
         );
+        self.hint(totals.passed_over.no_session, totals.sessions.started);
         self.lines.write(now, None, |head| {
             Event::ReplayStop(ReplayStop {
                 head,
@@ -285,6 +286,32 @@ impl Timeline {
         });
         self.lines.finish()?;
         Ok(Summary { capture, totals })
+    }
+
+    /// Says what may be wrong with a capture, or with what was asked, if there is no session
+    /// in it.
+    fn hint(&self, no_session: u64, sessions: u64) {
+        let CaptureStats {
+            packets,
+            other,
+            truncated,
+            ..
+        } = self.capture;
+        if sessions > 0 || packets == 0 {
+            return;
+        }
+        if other == packets {
+            tracing::warn!("no packet is of a watched server; see --port and --server");
+        } else if truncated > 0 {
+            tracing::warn!(
+                "{truncated} packets are cut within their headers; keep 120 bytes of each"
+            );
+        } else if no_session > 0 {
+            tracing::warn!(
+                "{no_session} packets are of connections that the server is not seen to take part \
+                 in; capture both directions"
+            );
+        }
     }
 
     fn interval_ns(&self) -> u64 {

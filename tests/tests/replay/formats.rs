@@ -129,6 +129,26 @@ fn a_handshake_cut_within_its_options_leaves_unknown_what_they_said() -> Result<
         (side.mss, side.sack_permitted, side.timestamps),
         (None, None, None)
     );
+    // Cut after the first of them, that one is known.
+    let (cut, _) = lines_of(
+        &write(
+            Format::Nanoseconds,
+            LINK_LAYERS[0],
+            ETHERNET_IPV4_TCP + 6,
+            &long_upload(),
+        ),
+        &[],
+    )?;
+    let start = cut
+        .iter()
+        .find_map(Line::session_start)
+        .context("no start")?;
+    let side = &start
+        .handshake
+        .as_ref()
+        .context("no handshake")?
+        .from_client;
+    assert_eq!((side.mss, side.sack_permitted), (Some(1460), None));
     // With a window of unknown scale, all of an upload may fit.
     let bytes = |lines: &[Line]| {
         let end = lines.iter().find_map(Line::session_end);
