@@ -2,13 +2,34 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use sstpulse_common::Side;
+
 /// Who sent the packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// The client, toward the server.
     FromClient,
     /// The server, toward the client.
     FromServer,
+}
+
+impl Direction {
+    /// Its name in events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FromClient => "from_client",
+            Self::FromServer => "from_server",
+        }
+    }
+}
+
+impl From<Side> for Direction {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Client => Self::FromClient,
+            Side::Server => Self::FromServer,
+        }
+    }
 }
 
 /// Faults of both directions. The default is a clean path.

@@ -9,7 +9,7 @@ use lab::{
 };
 use sstpulse::{
     kernel::{Kernel, Limits, PacketContext},
-    replay::{self, Buffer, CaptureEvent, Packet, Tables, inner, read},
+    replay::{self, Buffer, CaptureEvent, Packet, Tables, Watched, inner, read},
     report::Flows as _,
 };
 use sstpulse_common::{FlowKey, Parsed, Side};
@@ -111,12 +111,13 @@ fn run_beside(kernel: &mut Kernel, capture: &Path) -> Result<u64> {
         sessions: MOST,
         half_open: (MOST as usize).try_into()?,
     });
+    let watched = watched();
     let (mut number, mut result) = (0, Ok(()));
     read(File::open(capture)?, |event| {
         if let CaptureEvent::Packet(packet) = event {
             number += 1;
-            result =
-                run_packet(kernel, &mut tables, packet).with_context(|| format!("packet {number}"));
+            result = run_packet(kernel, &mut tables, &watched, packet)
+                .with_context(|| format!("packet {number}"));
         }
         match &result {
             Ok(()) => ControlFlow::Continue(()),
@@ -126,7 +127,12 @@ fn run_beside(kernel: &mut Kernel, capture: &Path) -> Result<u64> {
     result.map(|()| number)
 }
 
-fn run_packet(kernel: &mut Kernel, tables: &mut Tables, packet: Packet<'_>) -> Result<()> {
+fn run_packet(
+    kernel: &mut Kernel,
+    tables: &mut Tables,
+    watched: &Watched,
+    packet: Packet<'_>,
+) -> Result<()> {
     let Ok(inner) = inner(packet.link, packet.bytes, packet.length) else {
         return Ok(());
     };
@@ -136,7 +142,7 @@ fn run_packet(kernel: &mut Kernel, tables: &mut Tables, packet: Packet<'_>) -> R
         ifindex: IFINDEX,
         ..Buffer::default()
     };
-    let taken = tables.take(&watched(), inner.framing, inner.bytes, &buffer);
+    let taken = tables.take(watched, inner.framing, inner.bytes, &buffer);
     // The kernel has all of a packet, of which the capture may have kept the headers only.
     let mut bytes = inner.bytes.to_vec();
     bytes.resize(inner.length as usize, 0);

@@ -5,8 +5,8 @@ use std::{collections::HashMap, convert::Infallible, mem, num::NonZeroUsize};
 use foldhash::fast::RandomState;
 use lru::LruCache;
 use sstpulse_common::{
-    Counters, DirectionRecord, FlowKey, Framing, HalfOpen, Notice, NoticeKind, OptionReader,
-    Parsed, SessionRecord, Side, Skip, counters::Counter, observe, record::SlotState,
+    Counters, FlowKey, Framing, HalfOpen, Notice, NoticeKind, OptionReader, Parsed, SessionRecord,
+    Side, Skip, counters::Counter, observe, record::SlotState,
 };
 
 use super::watched::Watched;
@@ -245,15 +245,10 @@ impl Flows for Tables {
     }
 
     fn pulse(&self, slot: u32) -> Pulse {
-        let SessionRecord {
-            head,
-            from_client,
-            from_server,
-        } = &self.records[slot as usize];
-        let flags = from_client.flags | from_server.flags;
+        let record = &self.records[slot as usize];
         Pulse {
-            segments: from_client.segments + from_server.segments,
-            ended: flags & DirectionRecord::ENDED != 0 || head.state == SlotState::SUPERSEDED,
+            segments: record.from_client.segments + record.from_server.segments,
+            ended: record.ended() || record.head.state == SlotState::SUPERSEDED,
         }
     }
 

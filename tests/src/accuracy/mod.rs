@@ -28,6 +28,7 @@ use self::{
     ours::{Follow, Frame},
     rules::Difference,
 };
+use crate::Direction;
 
 /// How a counter of a direction compares, over all of a capture.
 #[derive(Clone, Debug, Default)]
@@ -42,34 +43,6 @@ pub struct Comparison {
 
 /// The comparisons of a capture.
 pub type Comparisons = BTreeMap<(Kind, Direction), Comparison>;
-
-/// Which way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Direction {
-    /// What clients sent.
-    FromClient,
-    /// What servers sent.
-    FromServer,
-}
-
-impl Direction {
-    /// Its name in events.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::FromClient => "from_client",
-            Self::FromServer => "from_server",
-        }
-    }
-}
-
-impl From<Side> for Direction {
-    fn from(side: Side) -> Self {
-        match side {
-            Side::Client => Self::FromClient,
-            Side::Server => Self::FromServer,
-        }
-    }
-}
 
 /// The folder of captures.
 pub fn captures_folder() -> PathBuf {

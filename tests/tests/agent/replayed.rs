@@ -22,7 +22,7 @@ use lab::{
     raw::RawSender,
     require_root,
 };
-use sstpulse::replay::{CaptureEvent, Packet, read};
+use sstpulse::replay::{CaptureEvent, Packet, Watched, read};
 use sstpulse_common::{Framing, Side};
 use tempfile::TempDir;
 
@@ -93,10 +93,11 @@ fn a_capture_ends_alike_live_and_replayed() -> Result<()> {
 
 /// The frames of a capture, as slowly as they are to be sent, the first at once.
 fn frames_of(path: &Path) -> Result<Vec<Frame>> {
+    let watched = watched();
     let mut frames = Vec::new();
     read(File::open(path)?, |event| {
         if let CaptureEvent::Packet(packet) = event {
-            frames.extend(frame(&packet));
+            frames.extend(frame(&watched, &packet));
         }
         ControlFlow::Continue(())
     })?;
@@ -111,9 +112,9 @@ fn frames_of(path: &Path) -> Result<Vec<Frame>> {
 
 /// A frame of a watched port, with all of its bytes, to a host that is not there: whoever
 /// gets it sees it, and leaves it alone.
-fn frame(packet: &Packet<'_>) -> Option<Frame> {
+fn frame(watched: &Watched, packet: &Packet<'_>) -> Option<Frame> {
     const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 0x99];
-    let parsed = watched().parse(Framing::Ethernet, packet.bytes, packet.length, |_| false);
+    let parsed = watched.parse(Framing::Ethernet, packet.bytes, packet.length, |_| false);
     let (side, _) = parsed.ok()?;
     let mut bytes = packet.bytes.to_vec();
     bytes.resize(packet.length as usize, 0);

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use lab::{
     capture::{Format, LINK_LAYERS, write},
     conversation::{Conversation, Link, c, s},
-    events::{Line, SessionEnd},
+    events::{HandshakeSide, Line, SessionEnd},
 };
 
 use crate::{lines_of, session};
@@ -116,15 +116,7 @@ fn a_handshake_cut_within_its_options_leaves_unknown_what_they_said() -> Result<
     let whole = write(Format::Nanoseconds, LINK_LAYERS[0], ALL, &long_upload());
     let (cut, _) = lines_of(&cut, &[])?;
     let (whole, _) = lines_of(&whole, &[])?;
-    let start = cut
-        .iter()
-        .find_map(Line::session_start)
-        .context("no start")?;
-    let side = &start
-        .handshake
-        .as_ref()
-        .context("no handshake")?
-        .from_client;
+    let side = announced_by_client(&cut)?;
     assert_eq!(
         (side.mss, side.sack_permitted, side.timestamps),
         (None, None, None)
@@ -139,15 +131,7 @@ fn a_handshake_cut_within_its_options_leaves_unknown_what_they_said() -> Result<
         ),
         &[],
     )?;
-    let start = cut
-        .iter()
-        .find_map(Line::session_start)
-        .context("no start")?;
-    let side = &start
-        .handshake
-        .as_ref()
-        .context("no handshake")?
-        .from_client;
+    let side = announced_by_client(&cut)?;
     assert_eq!((side.mss, side.sack_permitted), (Some(1460), None));
     // With a window of unknown scale, all of an upload may fit.
     let bytes = |lines: &[Line]| {
@@ -156,6 +140,16 @@ fn a_handshake_cut_within_its_options_leaves_unknown_what_they_said() -> Result<
     };
     assert_eq!(bytes(&cut), bytes(&whole));
     Ok(())
+}
+
+/// What the client announced in its SYN.
+fn announced_by_client(lines: &[Line]) -> Result<&HandshakeSide> {
+    let start = lines
+        .iter()
+        .find_map(Line::session_start)
+        .context("no start")?;
+    let handshake = start.handshake.as_ref().context("no handshake")?;
+    Ok(&handshake.from_client)
 }
 
 /// 300 kB that the server acknowledges at the end only.
