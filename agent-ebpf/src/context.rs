@@ -148,13 +148,10 @@ impl Headers {
     #[inline(always)]
     pub fn copy(packet: &Packet<'_>, start: u32) -> Option<Self> {
         let scratch = maps::scratch()?;
-        let rest = packet.length().checked_sub(start)? as usize;
-        // Hidden from the compiler, which would compare `rest` with zero instead, and
-        // leave the verifier in doubt about the length.
-        let length = black_box(rest.min(HEADERS));
-        if length == 0 {
-            return None;
-        }
+        let beyond_first = packet.length().checked_sub(start + 1)? as usize;
+        // Masked for the verifier, which must see that there is a byte and room for all;
+        // hidden from the compiler, which would leave the mask out.
+        let length = (black_box(beyond_first.min(HEADERS - 1)) & (HEADERS - 1)) + 1;
         // SAFETY: the scratch space holds HEADERS bytes, and only this run uses it: a
         // program is not interrupted by another on the same CPU.
         let result = unsafe {

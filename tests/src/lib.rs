@@ -16,6 +16,7 @@ mod judge;
 pub mod lab;
 pub mod links;
 pub mod namespace;
+pub mod netem;
 pub mod offloads;
 pub mod path;
 mod pattern;
@@ -31,6 +32,7 @@ pub mod segment;
 mod server;
 pub mod tcp_info;
 pub mod tls;
+pub mod verifier;
 pub mod wait;
 pub mod witness;
 

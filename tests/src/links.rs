@@ -11,6 +11,7 @@ use futures::TryStreamExt;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, State};
 use rtnetlink::packet_route::route::{RouteMessage, RouteType};
+use rtnetlink::packet_route::tc::{TcAttribute, TcMessage};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::namespace::{Namespace, block_on};
@@ -92,6 +93,24 @@ pub fn gso_max_segments(name: &str) -> Result<u32> {
             _ => None,
         })
         .with_context(|| format!("the kernel does not tell the GSO segments of {name}"))
+}
+
+/// Kinds of the queueing disciplines on the interface, such as `noqueue` or `clsact`.
+pub fn qdiscs(name: &str) -> Result<Vec<String>> {
+    let index = i32::try_from(index(name)?)?;
+    with_handle(async |handle| {
+        let all: Vec<TcMessage> = handle.qdisc().get().execute().try_collect().await?;
+        let here = all.into_iter().filter(|qdisc| qdisc.header.index == index);
+        let kind = |attribute| match attribute {
+            TcAttribute::Kind(kind) => Some(kind),
+            _ => None,
+        };
+        Ok(here
+            .flat_map(|qdisc| qdisc.attributes)
+            .filter_map(kind)
+            .collect())
+    })
+    .with_context(|| format!("cannot list the queueing disciplines of {name}"))
 }
 
 /// Adds an address with its prefix length to the interface.
@@ -207,12 +226,12 @@ fn get(name: &str) -> Result<LinkMessage> {
     .with_context(|| format!("cannot look up {name}"))
 }
 
-fn index(name: &str) -> Result<u32> {
+pub(crate) fn index(name: &str) -> Result<u32> {
     if_nametoindex(name).with_context(|| format!("there is no interface {name}"))
 }
 
 /// Opens a netlink socket in this thread's namespace, lends it to `job` and closes it.
-fn with_handle<T>(job: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
+pub(crate) fn with_handle<T>(job: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
     block_on(async {
         let (connection, handle, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;

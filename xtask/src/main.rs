@@ -2,7 +2,9 @@
 
 mod accuracy;
 mod corpus;
+mod debian;
 mod demo;
+mod dist;
 mod fuzz;
 mod generate;
 mod lint;
@@ -11,6 +13,7 @@ mod programs;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -42,6 +45,10 @@ enum Name {
     Accuracy,
     /// Make the captures anew that counts are checked on; takes root
     Corpus(corpus::Arguments),
+    /// Try the kernels that operators run, in virtual machines
+    Vm(vm::Arguments),
+    /// Build the static binary that is released
+    Dist,
     /// Ask tshark about the captures, and keep what it says
     Oracle(oracle::Arguments),
 }
@@ -57,6 +64,8 @@ fn main() -> ExitCode {
         Name::Generate(arguments) => generate::generate(&arguments),
         Name::Accuracy => accuracy::accuracy(),
         Name::Corpus(arguments) => corpus::corpus(&arguments),
+        Name::Vm(arguments) => vm::vm(&arguments),
+        Name::Dist => dist::dist().map(drop),
         Name::Oracle(arguments) => oracle::oracle(&arguments),
     };
     match result {

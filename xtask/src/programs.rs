@@ -28,7 +28,8 @@ pub(crate) fn install(programs: &[(&str, &str)], why: &str) -> anyhow::Result<()
         .env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-fn exists(program: &str) -> bool {
+/// Whether a program is to be found.
+pub(crate) fn exists(program: &str) -> bool {
     env::var_os("PATH")
         .is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).exists()))
 }

@@ -9,6 +9,7 @@ use procfs::{
     process::{FDTarget, all_processes},
 };
 use serde::Serialize;
+use sstpulse_common::Framing;
 
 use super::print;
 use crate::{
@@ -120,7 +121,11 @@ fn programs(config: &Config) -> Finding {
     }
     host::lift_memory_limit();
     let loaded = Kernel::load(&config.ports, FEW)
-        .map(|_| "the verifier accepts them".to_owned())
+        .and_then(|mut kernel| {
+            kernel.load_programs(Framing::Ethernet)?;
+            kernel.load_programs(Framing::Ip)
+        })
+        .map(|()| "the verifier accepts them".to_owned())
         .context("the kernel refuses the programs");
     Finding::of("programs", loaded)
 }

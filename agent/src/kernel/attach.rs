@@ -80,12 +80,13 @@ const OUR_QDISC: TcHandle = TcHandle::new(0x5353, 1);
 const THEIR_QDISC: TcHandle = TcHandle::new(0x5353, 2);
 
 impl Kernel {
-    /// Attaches the programs to both directions of an interface.
+    /// Attaches the programs to both directions of an interface, having loaded them.
     pub async fn attach(
         &mut self,
         interface: &Interface,
         choice: HookChoice,
     ) -> Result<Attachment, KernelError> {
+        self.load_programs(interface.framing)?;
         if choice != HookChoice::Clsact {
             match self.attach_tcx(interface) {
                 Err(error) if choice == HookChoice::Auto => {
@@ -280,10 +281,7 @@ pub async fn attached(interface: &Interface) -> anyhow::Result<Vec<Attached>> {
         let ours = programs.into_iter().filter(is_ours);
         found.extend(ours.map(|program| describe(interface, Hook::Tcx, direction, &program)));
     }
-    let ours: Vec<ProgramInfo> = aya::programs::loaded_programs()
-        .filter_map(Result::ok)
-        .filter(is_ours)
-        .collect();
+    let ours: Vec<ProgramInfo> = our_programs().collect();
     for filter in interface::filters(interface).await? {
         let of_filter = ours
             .iter()
@@ -293,6 +291,17 @@ pub async fn attached(interface: &Interface) -> anyhow::Result<Vec<Attached>> {
         }
     }
     Ok(found)
+}
+
+/// How many of our programs the kernel holds, attached anywhere or not.
+pub fn loaded() -> usize {
+    our_programs().count()
+}
+
+fn our_programs() -> impl Iterator<Item = ProgramInfo> {
+    aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .filter(is_ours)
 }
 
 const DIRECTIONS: [(&str, TcAttachType); 2] = [

@@ -7,8 +7,12 @@ mod attach;
 mod notices;
 mod programs;
 mod sessions;
+mod verifier;
 
-pub use attach::{Attached, Attachment, Hook, HookChoice, attached, detach_leftovers, has_tcx};
+pub use attach::{
+    Attached, Attachment, Hook, HookChoice, attached, detach_leftovers, has_tcx, loaded,
+};
 pub use notices::Notices;
 pub use programs::{Hooks, Kernel, KernelError, Limits, PacketContext};
 pub use sessions::{SessionTable, Slots};
+pub use verifier::{Verified, verify};

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, num::NonZeroU32};
 
 use aya::{
-    Ebpf, EbpfLoader, TestRun as _, TestRunOptions, include_bytes_aligned,
+    Ebpf, EbpfLoader, TestRun as _, TestRunOptions, VerifierLogLevel, include_bytes_aligned,
     maps::{HashMap, MapData, PerCpuArray, RingBuf, Stack},
     programs::SchedClassifier,
 };
@@ -127,7 +127,7 @@ impl Hooks {
     }
 }
 
-/// The loaded programs and their maps. Dropping it detaches and unloads everything.
+/// The programs and their maps. Dropping it detaches and unloads everything.
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
     limits: Limits,
@@ -156,12 +156,12 @@ pub struct PacketContext {
 }
 
 impl Kernel {
-    /// Loads the programs, watching `ports`.
+    /// Makes the maps, for programs that watch `ports`.
     pub fn load(ports: &BTreeSet<u16>, limits: Limits) -> Result<Self, KernelError> {
         Self::load_with_clock(ports, limits, false)
     }
 
-    /// Loads the programs for [`Kernel::run`]: time comes from the packets.
+    /// The same for [`Kernel::run`]: time comes from the packets.
     pub fn load_for_test_runs(ports: &BTreeSet<u16>, limits: Limits) -> Result<Self, KernelError> {
         Self::load_with_clock(ports, limits, true)
     }
@@ -171,28 +171,7 @@ impl Kernel {
         limits: Limits,
         time_from_packet: bool,
     ) -> Result<Self, KernelError> {
-        let mut bits = [0_u8; 8192];
-        for port in ports {
-            bits[usize::from(port / 8)] |= 1 << (port % 8);
-        }
-        let time_from_packet = u8::from(time_from_packet);
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("SESSIONS", limits.sessions.get())
-            .map_max_entries("INDEX", limits.sessions.get())
-            .map_max_entries("FREE_SLOTS", limits.sessions.get())
-            .map_max_entries("HALF_OPEN", limits.half_open.get())
-            .map_max_entries("NOTICES", limits.notices())
-            .override_global("PORTS", &bits[..], true)
-            .override_global("TIME_FROM_PACKET", &time_from_packet, true)
-            .load(OBJECT)
-            .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))?;
-
-        for name in Hooks::names() {
-            classifier(&mut ebpf, name)?
-                .load()
-                .map_err(|error| KernelError::new(format!("can't load program {name}"), &error))?;
-        }
-
+        let mut ebpf = load_maps(ports, limits, time_from_packet, VerifierLogLevel::default())?;
         let table = SessionTable::map(take(&mut ebpf, "SESSIONS")?)?;
         let mut slots = Slots::new(
             typed::<HashMap<_, Abi<FlowKey>, u32>>(&mut ebpf, "INDEX")?,
@@ -210,6 +189,21 @@ impl Kernel {
         })
     }
 
+    /// Loads the programs for interfaces with this framing, unless they are loaded. Most hosts
+    /// need one pair, and the verifier takes its time for each.
+    pub fn load_programs(&mut self, framing: Framing) -> Result<(), KernelError> {
+        let hooks = Hooks::of(framing);
+        for name in [hooks.ingress, hooks.egress] {
+            let program = classifier(&mut self.ebpf, name)?;
+            if program.fd().is_err() {
+                program.load().map_err(|error| {
+                    KernelError::new(format!("can't load program {name}"), &error)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// The stream of notices; `None` if it was taken before.
     pub fn notices(&mut self) -> Result<Option<Notices>, KernelError> {
         self.notices.take().map(Notices::new).transpose()
@@ -223,6 +217,7 @@ impl Kernel {
         packet: &[u8],
         context: PacketContext,
     ) -> Result<i32, KernelError> {
+        self.load_programs(framing)?;
         let name = Hooks::of(framing).seeing(side);
         let context = sk_buff(context);
         let options = TestRunOptions {
@@ -290,6 +285,31 @@ impl Flows for Kernel {
     fn forget_attempt(&mut self, key: &FlowKey) -> bool {
         self.half_open.remove(&Abi(*key)).is_ok()
     }
+}
+
+/// Makes the maps, with room for `limits`, and sets the programs' constants.
+pub(super) fn load_maps(
+    ports: &BTreeSet<u16>,
+    limits: Limits,
+    time_from_packet: bool,
+    log: VerifierLogLevel,
+) -> Result<Ebpf, KernelError> {
+    let mut bits = [0_u8; 8192];
+    for port in ports {
+        bits[usize::from(port / 8)] |= 1 << (port % 8);
+    }
+    let time_from_packet = u8::from(time_from_packet);
+    EbpfLoader::new()
+        .verifier_log_level(log)
+        .map_max_entries("SESSIONS", limits.sessions.get())
+        .map_max_entries("INDEX", limits.sessions.get())
+        .map_max_entries("FREE_SLOTS", limits.sessions.get())
+        .map_max_entries("HALF_OPEN", limits.half_open.get())
+        .map_max_entries("NOTICES", limits.notices())
+        .override_global("PORTS", &bits[..], true)
+        .override_global("TIME_FROM_PACKET", &time_from_packet, true)
+        .load(OBJECT)
+        .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))
 }
 
 /// Counters of programs that another process may have loaded.

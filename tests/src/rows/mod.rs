@@ -4,10 +4,13 @@ mod data;
 mod endings;
 mod handshakes;
 mod hostile;
+mod in_kernel;
 mod probes;
 mod wires;
 
 use sstpulse_common::{Counters, DirectionRecord, HalfOpen, SessionRecord, TcpFlags};
+
+pub use in_kernel::run_in_kernel;
 
 use crate::conversation::Conversation;
 

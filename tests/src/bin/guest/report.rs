@@ -1,0 +1,40 @@
+//! What the command on the host is told in the end.
+
+use serde::Serialize;
+
+/// How it went on this kernel.
+#[derive(Default, Serialize)]
+pub(crate) struct Report {
+    /// The kernel's release.
+    pub(crate) release: String,
+    /// The hook the agent chooses by itself.
+    pub(crate) hook: String,
+    /// Time to make the maps and load the programs of one interface, in milliseconds.
+    pub(crate) load_ms: u64,
+    /// Time to attach them, in milliseconds.
+    pub(crate) attach_ms: u64,
+    /// Time to take them off again, in milliseconds.
+    pub(crate) detach_ms: u64,
+    /// What each program costs the verifier.
+    pub(crate) verifier: Vec<Verified>,
+    /// Steps that failed.
+    pub(crate) failed: u32,
+}
+
+/// What a program costs the verifier.
+#[derive(Serialize)]
+pub(crate) struct Verified {
+    program: &'static str,
+    instructions: u32,
+    stack: Vec<u32>,
+}
+
+impl From<sstpulse::kernel::Verified> for Verified {
+    fn from(verified: sstpulse::kernel::Verified) -> Self {
+        Self {
+            program: verified.program,
+            instructions: verified.instructions,
+            stack: verified.stack,
+        }
+    }
+}
