@@ -19,7 +19,7 @@ use nix::{
 use crate::{Namespace, Process, events::Line};
 
 /// How long the agent may take for what it does at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running agent.
 pub struct Agent {

@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures::TryStreamExt;
 use nix::net::if_::if_nametoindex;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, State};
+use rtnetlink::packet_route::link::{BondMode, LinkAttribute, LinkMessage, State};
 use rtnetlink::packet_route::route::{RouteMessage, RouteType};
 use rtnetlink::packet_route::tc::{TcAttribute, TcMessage};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkBond, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan,
+    RouteMessageBuilder,
+};
 
 use crate::namespace::{Namespace, block_on};
 use crate::wait::wait_until;
@@ -35,6 +38,34 @@ pub fn add_veth(name: &str, peer_name: &str, peer: &Namespace) -> Result<()> {
         Ok(handle.link().set(moved).execute().await?)
     })
     .with_context(|| format!("cannot make the veth pair {name} and {peer_name}"))
+}
+
+/// Makes an interface of a VLAN (802.1Q) on top of another.
+pub fn add_vlan(name: &str, below: &str, id: u16) -> Result<()> {
+    add(LinkVlan::new(name, index(below)?, id).build(), name)
+}
+
+/// Makes a bridge.
+pub fn add_bridge(name: &str) -> Result<()> {
+    add(LinkBridge::new(name).build(), name)
+}
+
+/// Makes a bond, one port of which carries all.
+pub fn add_bond(name: &str) -> Result<()> {
+    let bond = LinkBond::new(name).mode(BondMode::ActiveBackup).miimon(100);
+    add(bond.build(), name)
+}
+
+fn add(link: LinkMessage, name: &str) -> Result<()> {
+    with_handle(async |handle| Ok(handle.link().add(link).execute().await?))
+        .with_context(|| format!("cannot make {name}"))
+}
+
+/// Makes the interface a port of a bridge or bond. A bond takes it only while it is down.
+pub fn add_port(name: &str, to: &str) -> Result<()> {
+    let controller = index(to)?;
+    set(name, |link| link.controller(controller))
+        .with_context(|| format!("cannot make {name} a port of {to}"))
 }
 
 /// Deletes the interface.
