@@ -14,6 +14,10 @@ static PORTS: [u8; 8192] = [0; 8192];
 #[unsafe(no_mangle)]
 static TIME_FROM_PACKET: u8 = 0;
 
+/// How many slots there are.
+#[unsafe(no_mangle)]
+static SLOTS: u32 = 0;
+
 /// Whether a server's port is watched.
 #[inline(always)]
 pub fn watches(port: u16) -> bool {
@@ -31,6 +35,13 @@ pub fn watches(port: u16) -> bool {
 pub fn time_from_packet() -> bool {
     // SAFETY: a static; volatile as above.
     unsafe { ptr::read_volatile(&raw const TIME_FROM_PACKET) != 0 }
+}
+
+/// How many slots there are.
+#[inline(always)]
+pub fn slots() -> u32 {
+    // SAFETY: a static; volatile as above.
+    unsafe { ptr::read_volatile(&raw const SLOTS) }
 }
 
 /// Always 0. It is not frozen, so the verifier doesn't know.

@@ -56,6 +56,15 @@ pub fn sstpulse_out_ip(context: TcContext) -> i32 {
     watch(&context, Framing::Ip, Side::Server)
 }
 
+/// Frees the next slot, the highest first, and returns how many are left to free.
+///
+/// The agent runs it for every slot before it attaches the others: freed from outside, each
+/// slot would take a system call.
+#[classifier]
+pub fn sstpulse_free(_: TcContext) -> i32 {
+    maps::free_next() as i32
+}
+
 #[inline(always)]
 fn watch(context: &TcContext, framing: Framing, side: Side) -> i32 {
     let packet = Packet::new(context);

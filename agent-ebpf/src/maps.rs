@@ -3,6 +3,8 @@
 //! Sizes are the smallest that load; the agent sets the real ones, from its
 //! configuration, before it loads the programs.
 
+use core::ptr;
+
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_NOEXIST},
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, Stack},
@@ -12,7 +14,7 @@ use sstpulse_common::{
     FlowKey, HalfOpen, Notice, NoticeKind, OptionReader, SessionRecord, Tables, counters::Counter,
 };
 
-use crate::context::Scratch;
+use crate::{config, context::Scratch};
 
 /// Session records, in memory that the agent maps.
 #[btf_map]
@@ -67,6 +69,25 @@ pub fn count(counter: Counter) {
 #[inline(always)]
 pub fn scratch() -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(0)
+}
+
+/// Slots that [`free_next`] has freed.
+#[unsafe(no_mangle)]
+static mut FREED: u32 = 0;
+
+/// Frees the next slot, the highest first, and returns how many are left to free.
+#[inline(always)]
+pub fn free_next() -> u32 {
+    // SAFETY: the agent runs this in one place at a time.
+    let freed = unsafe { ptr::read_volatile(&raw const FREED) };
+    let Some(slot) = config::slots().checked_sub(freed + 1) else {
+        return 0;
+    };
+    // There is room for all.
+    let _ = FREE_SLOTS.push(slot, u64::from(BPF_ANY));
+    // SAFETY: as above.
+    unsafe { ptr::write_volatile(&raw mut FREED, freed + 1) };
+    slot
 }
 
 /// The maps as the tracker's tables.

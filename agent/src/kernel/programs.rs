@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, num::NonZeroU32};
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions, VerifierLogLevel, include_bytes_aligned,
     maps::{HashMap, MapData, PerCpuArray, RingBuf, Stack},
-    programs::SchedClassifier,
+    programs::{ProgramError, SchedClassifier},
 };
 use sstpulse_common::{
     Counters, FlowKey, Framing, HalfOpen, SessionRecord, Side, counters::Counter,
@@ -173,15 +173,14 @@ impl Kernel {
     ) -> Result<Self, KernelError> {
         let mut ebpf = load_maps(ports, limits, time_from_packet, VerifierLogLevel::default())?;
         let table = SessionTable::map(take(&mut ebpf, "SESSIONS")?)?;
-        let mut slots = Slots::new(
-            typed::<HashMap<_, Abi<FlowKey>, u32>>(&mut ebpf, "INDEX")?,
-            typed::<Stack<_, u32>>(&mut ebpf, "FREE_SLOTS")?,
-        );
-        slots.release_all(table.capacity())?;
+        free_all_slots(&mut ebpf)?;
         Ok(Self {
             limits,
             table,
-            slots,
+            slots: Slots::new(
+                typed::<HashMap<_, Abi<FlowKey>, u32>>(&mut ebpf, "INDEX")?,
+                typed::<Stack<_, u32>>(&mut ebpf, "FREE_SLOTS")?,
+            ),
             half_open: typed(&mut ebpf, "HALF_OPEN")?,
             counters: typed(&mut ebpf, "COUNTERS")?,
             notices: Some(typed(&mut ebpf, "NOTICES")?),
@@ -307,9 +306,41 @@ pub(super) fn load_maps(
         .map_max_entries("HALF_OPEN", limits.half_open.get())
         .map_max_entries("NOTICES", limits.notices())
         .override_global("PORTS", &bits[..], true)
+        .override_global("SLOTS", &limits.sessions.get(), true)
         .override_global("TIME_FROM_PACKET", &time_from_packet, true)
         .load(OBJECT)
         .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))
+}
+
+/// Makes all slots free, the lowest the first to be used.
+fn free_all_slots(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    /// The program that frees one slot each time it runs.
+    const FREE: &str = "sstpulse_free";
+    /// The program doesn't look at it, but kernels refuse to run on an empty frame.
+    const PACKET: [u8; 60] = [0; 60];
+
+    let program = classifier(ebpf, FREE)?;
+    let fail = |error: &dyn std::error::Error| KernelError::new("can't free the slots", error);
+    program.load().map_err(|error| fail(&error))?;
+    let mut left = 1;
+    while left > 0 {
+        let options = TestRunOptions {
+            data_in: Some(&PACKET),
+            repeat: left,
+            ..TestRunOptions::new()
+        };
+        left = match program.test_run(options) {
+            Ok(result) => result.return_value,
+            // Stopped by a signal on the way; the next run tells how far it came.
+            Err(ProgramError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::EINTR) =>
+            {
+                1
+            }
+            Err(error) => return Err(fail(&error)),
+        };
+    }
+    program.unload().map_err(|error| fail(&error))
 }
 
 /// Counters of programs that another process may have loaded.

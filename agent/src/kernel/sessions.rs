@@ -152,14 +152,6 @@ impl Slots {
         Self { index, free }
     }
 
-    /// Makes all slots free. The lowest comes off the stack first.
-    pub(super) fn release_all(&mut self, capacity: u32) -> Result<(), KernelError> {
-        for slot in (0..capacity).rev() {
-            self.push(slot)?;
-        }
-        Ok(())
-    }
-
     /// Lets the flow lead to the slot no more, if it still does.
     pub fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), KernelError> {
         let fail =

@@ -86,6 +86,10 @@ mod tests {
         let verified = parse("sstpulse_in", log).unwrap();
         assert_eq!(verified.instructions, 14_910);
         assert_eq!(verified.stack, [344, 152, 0]);
+        // As Linux 7.2 has it.
+        let log = "stack depth 344+152+0 max 496\ninsns processed 47726+15144\nprocessed 62870 \
+            insns (limit 1000000) max_states_per_insn 35\n";
+        assert_eq!(parse("sstpulse_in", log).unwrap().stack, [344, 152, 0]);
         assert_eq!(parse("sstpulse_in", "R9 unbounded memory access"), None);
     }
 }

@@ -71,7 +71,8 @@ pub(crate) fn vm(arguments: &Arguments) -> anyhow::Result<()> {
     let binaries = [dist()?, dist::build("sstpulse-tests", "guest")?];
 
     let mut archive = None;
-    let suites: Vec<&str> = chosen.iter().map(|kernel| kernel.suite).collect();
+    let mut suites: Vec<&str> = chosen.iter().map(|kernel| kernel.suite).collect();
+    suites.dedup();
     let mut reports = Vec::new();
     for kernel in &chosen {
         let began = Instant::now();
