@@ -27,6 +27,6 @@ fn the_native_tracker_leaves_what_it_must() {
 #[tokio::test]
 async fn the_kernel_leaves_the_same_as_the_native_tracker() {
     if require_root() {
-        run_in_kernel().unwrap();
+        assert_eq!(run_in_kernel().unwrap().left_out, 0);
     }
 }

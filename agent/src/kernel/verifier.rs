@@ -64,11 +64,14 @@ fn statistics(
 /// Reads `stack depth 344+152+0` and `processed 14910 insns (limit 1000000) ...`
 /// (`print_verification_stats` in the kernel's `kernel/bpf/verifier.c`).
 fn parse(program: &'static str, log: &str) -> Option<Verified> {
-    let after = |start| log.lines().find_map(|line| line.strip_prefix(start));
-    let stack = after("stack depth ")?.split('+');
+    let word_after = |start| {
+        let rest = log.lines().find_map(|line| line.strip_prefix(start))?;
+        rest.split(' ').next()
+    };
+    let stack = word_after("stack depth ")?.split('+');
     Some(Verified {
         program,
-        instructions: after("processed ")?.split(' ').next()?.parse().ok()?,
+        instructions: word_after("processed ")?.parse().ok()?,
         stack: stack
             .map(|depth| depth.parse().ok())
             .collect::<Option<_>>()?,

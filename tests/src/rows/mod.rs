@@ -10,7 +10,7 @@ mod wires;
 
 use sstpulse_common::{Counters, DirectionRecord, HalfOpen, SessionRecord, TcpFlags};
 
-pub use in_kernel::run_in_kernel;
+pub use in_kernel::{Ran, run_in_kernel};
 
 use crate::conversation::Conversation;
 

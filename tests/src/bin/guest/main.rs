@@ -18,7 +18,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{agent::binary, rows::run_in_kernel, verifier};
+use lab::{
+    agent::binary,
+    rows::{Ran, run_in_kernel},
+    verifier,
+};
 
 use report::{Report, Verified};
 
@@ -98,10 +102,12 @@ fn verify(report: &mut Report) -> Result<String> {
 
 /// The segment table, through the programs in this kernel.
 fn segments() -> Result<String> {
-    Ok(format!(
-        "{} rows as the native tracker has them",
-        run_in_kernel()?
-    ))
+    let Ran { rows, left_out } = run_in_kernel()?;
+    let mut told = format!("{rows} rows as the native tracker has them");
+    if left_out > 0 {
+        told += &format!("; {left_out} that this kernel can't play left out");
+    }
+    Ok(told)
 }
 
 /// Whole milliseconds, for the report.
