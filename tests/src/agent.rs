@@ -180,13 +180,18 @@ impl Agent {
     }
 
     /// Asks it to end, and returns all it wrote.
-    pub fn stop(mut self) -> Result<Vec<Line>> {
+    pub fn stop(self) -> Result<Vec<Line>> {
+        self.stop_raw()?.iter().map(|line| parse(line)).collect()
+    }
+
+    /// Asks it to end, and returns all lines as they were written.
+    pub fn stop_raw(mut self) -> Result<Vec<String>> {
         self.signal(Signal::SIGTERM)?;
         let status = self.end()?;
         if !status.success() {
             bail!("the agent ended with {status}");
         }
-        self.lines()
+        Ok(self.raw_lines())
     }
 
     /// Kills it on the spot.

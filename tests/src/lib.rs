@@ -10,6 +10,7 @@ pub mod capture;
 mod client;
 pub mod conversation;
 pub mod craft;
+pub mod ends;
 pub mod events;
 pub mod faults;
 mod judge;

@@ -206,6 +206,8 @@ pub enum Via<'a> {
     Interface(&'a str),
     /// Nowhere: what is sent there is dropped without a word.
     Nowhere,
+    /// Nowhere: who sends there is told by ICMP.
+    Unreachable,
     /// A router on a network that an interface is part of.
     Gateway(IpAddr),
 }
@@ -229,6 +231,7 @@ fn route(destination: IpAddr, prefix: u8, via: Via<'_>) -> Result<RouteMessage> 
         .with_context(|| format!("{destination}/{prefix} is no prefix"))?;
     Ok(match via {
         Via::Nowhere => route.kind(RouteType::BlackHole),
+        Via::Unreachable => route.kind(RouteType::Unreachable),
         Via::Interface(name) => route.output_interface(index(name)?),
         Via::Gateway(gateway) => route
             .gateway(gateway)

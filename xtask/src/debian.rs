@@ -32,14 +32,19 @@ impl Archive {
             .iter()
             .map(|suite| mirrors.source(suite))
             .collect::<anyhow::Result<_>>()?;
-        fs::write(folder.join("sources.list"), sources)?;
         let archive = Self { folder };
+        fs::write(archive.sources(), sources)?;
         eprintln!(
             "xtask: fetching the lists of packages of {}",
             suites.join(", ")
         );
         run(archive.apt("apt-get").args(["update", "--quiet=2"]))?;
         Ok(archive)
+    }
+
+    /// The file that lists where packages come from.
+    pub(crate) fn sources(&self) -> PathBuf {
+        self.folder.join("sources.list")
     }
 
     /// The newest package whose name begins and ends so.
@@ -82,7 +87,7 @@ impl Archive {
         let folder = self.folder.display();
         let mut apt = command(program);
         for option in [
-            format!("Dir::Etc::SourceList={folder}/sources.list"),
+            format!("Dir::Etc::SourceList={}", self.sources().display()),
             "Dir::Etc::SourceParts=-".into(),
             format!("Dir::State::Lists={folder}/lists"),
             format!("Dir::Cache={folder}/cache"),

@@ -1,6 +1,7 @@
 //! Every chore as `cargo xtask NAME`.
 
 mod accuracy;
+mod captures;
 mod corpus;
 mod debian;
 mod demo;
@@ -47,6 +48,8 @@ enum Name {
     Corpus(corpus::Arguments),
     /// Try the kernels that operators run, in virtual machines
     Vm(vm::Arguments),
+    /// Record sessions of real SSTP peers anew, in a virtual machine
+    Captures(captures::Arguments),
     /// Build the static binary that is released
     Dist,
     /// Ask tshark about the captures, and keep what it says
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Name::Accuracy => accuracy::accuracy(),
         Name::Corpus(arguments) => corpus::corpus(&arguments),
         Name::Vm(arguments) => vm::vm(&arguments),
+        Name::Captures(arguments) => captures::captures(&arguments),
         Name::Dist => dist::dist().map(drop),
         Name::Oracle(arguments) => oracle::oracle(&arguments),
     };

@@ -144,6 +144,24 @@ pub(crate) fn oracle(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is kept of tshark's words on a capture.
+pub(crate) fn kept(name: &str) -> anyhow::Result<serde_json::Value> {
+    let file = root().join(ORACLE).join(format!("{name}.json"));
+    let text =
+        fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// How many frames a list of their numbers has, such as `1-4 7 9-12`.
+pub(crate) fn count(frames: &serde_json::Value) -> u64 {
+    let frames = frames.as_str().unwrap_or_default();
+    let length = |range: &str| -> Option<u64> {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(last.parse::<u64>().ok()? + 1 - first.parse::<u64>().ok()?)
+    };
+    frames.split_whitespace().filter_map(length).sum()
+}
+
 /// All captures there are, by name.
 fn captures() -> anyhow::Result<Vec<PathBuf>> {
     let folder = root().join(CAPTURES);

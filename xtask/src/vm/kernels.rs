@@ -22,6 +22,8 @@ pub(crate) struct Kernel {
     parts: &'static [&'static str],
     /// Last part of the names of its packages.
     flavour: &'static str,
+    /// Modules that what runs on it needs, those they need themselves aside.
+    modules: &'static [&'static str],
 }
 
 impl Kernel {
@@ -31,6 +33,7 @@ impl Kernel {
             suite,
             parts: &["linux-image"],
             flavour: "cloud-amd64",
+            modules: &LABORATORY,
         }
     }
 }
@@ -47,8 +50,22 @@ pub(crate) const KERNELS: [Kernel; 4] = [
     },
 ];
 
-/// Modules that the laboratory needs, those they need themselves aside.
-const MODULES: [&str; 10] = [
+/// The kernel that real SSTP peers run on: not one for the cloud, which has no PPP.
+pub(crate) const WITH_PPP: Kernel = Kernel {
+    flavour: "+deb13-amd64",
+    modules: &[
+        "veth",
+        "tun",
+        "sch_netem",
+        "ppp_async",
+        "9p",
+        "9pnet_virtio",
+    ],
+    ..Kernel::cloud("6.12", "trixie")
+};
+
+/// Modules of the laboratory.
+const LABORATORY: [&str; 10] = [
     "veth",
     "tun",
     "sch_ingress",
@@ -71,18 +88,19 @@ pub(crate) struct Fetched {
 }
 
 impl Kernel {
-    /// Fetches the kernel, unless that was done before.
+    /// Fetches the kernel, unless that was done before. The archive is opened on `suites` if
+    /// it has to be.
     pub(crate) fn fetch(
         &self,
         archive: &mut Option<Archive>,
-        all: &[&str],
+        suites: &[&str],
     ) -> anyhow::Result<Fetched> {
-        let root = target("vm/kernels").join(self.version);
+        let root = target("vm/kernels").join(format!("{}-{}", self.version, self.suite));
         if let Ok(fetched) = Fetched::find(&root) {
             return Ok(fetched);
         }
         if archive.is_none() {
-            *archive = Some(Archive::open(all)?);
+            *archive = Some(Archive::open(suites)?);
         }
         let archive = archive.as_ref().context("it was just opened")?;
         for part in self.parts {
@@ -127,10 +145,10 @@ impl Fetched {
     }
 
     /// Puts the modules into a folder, ready to be loaded in the order of their names.
-    pub(crate) fn copy_modules(&self, into: &Path) -> anyhow::Result<()> {
+    pub(crate) fn copy_modules(&self, kernel: &Kernel, into: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(into)?;
         let mut copied = Vec::new();
-        for module in MODULES {
+        for module in kernel.modules {
             for file in self.needed_by(module)? {
                 if !copied.contains(&file) {
                     copy_module(&file, into, copied.len())?;

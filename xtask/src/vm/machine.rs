@@ -40,8 +40,9 @@ pub(crate) fn pack(folder: &Path, archive: &Path) -> anyhow::Result<()> {
 pub(crate) struct Machine<'a> {
     /// The kernel's image.
     pub(crate) kernel: &'a Path,
-    /// Its root.
+    /// Its root, and the job of the first process.
     pub(crate) root: &'a Path,
+    pub(crate) job: &'a str,
     /// Memory, in MiB.
     pub(crate) memory: u32,
     /// Where to keep what the kernel says.
@@ -95,7 +96,11 @@ impl Machine<'_> {
             .arg(self.kernel)
             .arg("-initrd")
             .arg(self.root)
-            .args(["-append", "console=ttyS0 panic=-1 oops=panic quiet"])
+            .arg("-append")
+            .arg(format!(
+                "console=ttyS0 panic=-1 oops=panic quiet -- {}",
+                self.job
+            ))
             .args(["-m", &self.memory.to_string(), "-smp", "2", "-no-reboot"])
             .args(["-nodefaults", "-display", "none"])
             .args(["-serial", &format!("file:{}", self.console.display())])

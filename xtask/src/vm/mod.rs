@@ -1,27 +1,22 @@
 //! `cargo xtask vm`: the same binary on the kernels that operators run.
 
-mod kernels;
+pub(crate) mod image;
+pub(crate) mod kernels;
 pub(crate) mod machine;
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde::Deserialize;
 
-use crate::{
-    dist::{self, dist},
-    programs,
-    run::target,
+use self::{
+    image::Image,
+    kernels::{KERNELS, Kernel},
+    machine::{Machine, QEMU},
 };
-use kernels::{KERNELS, Kernel};
-use machine::{Machine, QEMU};
+use crate::programs;
 
 /// Arguments of `vm`.
 #[derive(Args)]
@@ -63,20 +58,16 @@ struct Verified {
 /// Tries the kernels, and fails if anything fails on any.
 pub(crate) fn vm(arguments: &Arguments) -> anyhow::Result<()> {
     let chosen = choose(arguments)?;
-    programs::install(&PROGRAMS, "to boot kernels")?;
-    if !programs::exists(QEMU) {
-        bail!("{QEMU} is missing, which runs the kernels; install QEMU (Debian: qemu-system-x86)");
-    }
-    // The last is the first process of the machines.
-    let binaries = [dist()?, dist::build("sstpulse-tests", "guest")?];
-
+    install_programs()?;
+    let binaries = image::binaries()?;
     let mut archive = None;
     let mut suites: Vec<&str> = chosen.iter().map(|kernel| kernel.suite).collect();
     suites.dedup();
     let mut reports = Vec::new();
     for kernel in &chosen {
         let began = Instant::now();
-        let image = image(kernel, &mut archive, &suites, &binaries)?;
+        let fetched = kernel.fetch(&mut archive, &suites)?;
+        let image = image::build(kernel, fetched, &binaries)?;
         let report = boot(kernel, &image)?;
         reports.push((report, began.elapsed()));
     }
@@ -84,6 +75,15 @@ pub(crate) fn vm(arguments: &Arguments) -> anyhow::Result<()> {
     println!("\n{}", verifier_table(&reports));
     let failed: u32 = reports.iter().map(|(report, _)| report.failed).sum();
     ensure!(failed == 0, "{failed} steps failed; see above");
+    Ok(())
+}
+
+/// Installs what it takes to boot a machine.
+pub(crate) fn install_programs() -> anyhow::Result<()> {
+    programs::install(&PROGRAMS, "to boot kernels")?;
+    if !programs::exists(QEMU) {
+        bail!("{QEMU} is missing, which runs the kernels; install QEMU (Debian: qemu-system-x86)");
+    }
     Ok(())
 }
 
@@ -107,54 +107,12 @@ fn choose(arguments: &Arguments) -> anyhow::Result<Vec<&'static Kernel>> {
         .collect()
 }
 
-/// Packs a root of the binaries, the last of which is the first process, and of what the kernel
-/// needs to carry the laboratory.
-fn image(
-    kernel: &Kernel,
-    archive: &mut Option<crate::debian::Archive>,
-    suites: &[&str],
-    binaries: &[PathBuf],
-) -> anyhow::Result<Image> {
-    let fetched = kernel.fetch(archive, suites)?;
-    let folder = target("vm/images").join(kernel.version);
-    let root = folder.join("root");
-    if root.exists() {
-        fs::remove_dir_all(&root).with_context(|| format!("can't empty {}", root.display()))?;
-    }
-    fs::create_dir_all(root.join("bin"))?;
-    for binary in binaries {
-        copy(binary, &root.join("bin"))?;
-    }
-    std::os::unix::fs::symlink("bin/guest", root.join("init"))?;
-    fetched.copy_modules(&root.join("modules"))?;
-    let packed = folder.join("root.cpio");
-    machine::pack(&root, &packed)?;
-    Ok(Image {
-        kernel: fetched.image,
-        root: packed,
-        folder,
-    })
-}
-
-/// A kernel with its root.
-struct Image {
-    kernel: PathBuf,
-    root: PathBuf,
-    folder: PathBuf,
-}
-
-fn copy(file: &Path, into: &Path) -> anyhow::Result<()> {
-    let target = into.join(file.file_name().unwrap_or_default());
-    fs::copy(file, &target).with_context(|| format!("can't copy {}", file.display()))?;
-    fs::set_permissions(&target, fs::Permissions::from_mode(0o755))?;
-    Ok(())
-}
-
 fn boot(kernel: &Kernel, image: &Image) -> anyhow::Result<Report> {
     eprintln!("\nLinux {}", kernel.version);
     let machine = Machine {
         kernel: &image.kernel,
         root: &image.root,
+        job: "kernels",
         memory: 1024,
         console: image.folder.join("console"),
         options: Vec::new(),

@@ -1,63 +1,40 @@
-//! First process of the virtual machines in which `cargo xtask vm` tries kernels.
+//! First process of the virtual machines that `cargo xtask vm` and `cargo xtask captures` boot.
 //!
-//! It brings the machine up, tries everything, and reports on the second serial port: a line
-//! per step for people, and a last one of JSON for the command. Then the machine is off.
+//! It brings the machine up and does the job that it is told to, `kernels` or `sstp`. It
+//! reports on the second serial port: lines for people, and a last one of JSON for the command.
+//! Then the machine is off.
 
-mod devices;
-mod hooks;
-mod killed;
-mod lossy;
+mod kernels;
 mod machine;
-mod report;
+mod sstp;
 
 use std::{
+    env,
     fs::File,
-    io::Write as _,
-    process::Command,
-    time::{Duration, Instant},
+    io::{self, Write as _},
+    time::Instant,
 };
 
-use anyhow::{Context as _, Result, ensure};
-use lab::{
-    agent::binary,
-    rows::{Ran, run_in_kernel},
-    verifier,
-};
-
-use report::{Report, Verified};
+use anyhow::{Context as _, Result, bail};
 
 /// Where the command on the host reads the report.
 const REPORT: &str = "/dev/ttyS1";
 
 fn main() {
-    if let Err(error) = machine::bring_up().and_then(|()| report()) {
+    if let Err(error) = work() {
         eprintln!("the machine can't do its work: {error:#}");
     }
     machine::power_off();
 }
 
-fn report() -> Result<()> {
-    let mut steps = Steps {
-        out: File::options()
-            .write(true)
-            .open(REPORT)
-            .with_context(|| format!("cannot open {REPORT}"))?,
-        failed: 0,
-    };
-    let mut report = Report {
-        release: sstpulse::host::kernel_release()?,
-        ..Report::default()
-    };
-    steps.take("check", check)?;
-    steps.take("verifier", || verify(&mut report))?;
-    steps.take("attach and detach", || hooks::try_all(&mut report))?;
-    steps.take("segments", segments)?;
-    steps.take("lossy session", lossy::session)?;
-    steps.take("killed agent", killed::leaves_nothing)?;
-    steps.take("devices", devices::carry_sessions)?;
-    report.failed = steps.failed;
-    writeln!(steps.out, "{}", serde_json::to_string(&report)?)?;
-    Ok(())
+fn work() -> Result<()> {
+    machine::bring_up()?;
+    let mut steps = Steps::begin()?;
+    match env::args().nth(1).as_deref() {
+        Some("kernels") => kernels::try_all(&mut steps),
+        Some("sstp") => sstp::record_all(&mut steps),
+        job => bail!("no such job: {job:?}"),
+    }
 }
 
 /// Takes one step after the other, and tells of each.
@@ -67,8 +44,16 @@ struct Steps {
 }
 
 impl Steps {
+    fn begin() -> Result<Self> {
+        let out = File::options().write(true).open(REPORT);
+        Ok(Self {
+            out: out.with_context(|| format!("cannot open {REPORT}"))?,
+            failed: 0,
+        })
+    }
+
     /// Takes a step, which returns what is worth telling.
-    fn take(&mut self, name: &str, step: impl FnOnce() -> Result<String>) -> Result<()> {
+    fn take(&mut self, name: &str, step: impl FnOnce() -> Result<String>) -> io::Result<()> {
         let began = Instant::now();
         let told = match step() {
             Ok(told) => told,
@@ -78,39 +63,10 @@ impl Steps {
             }
         };
         let seconds = began.elapsed().as_secs_f64();
-        writeln!(self.out, "{name} ({seconds:.1} s): {told}")?;
-        Ok(())
+        self.tell(&format!("{name} ({seconds:.1} s): {told}"))
     }
-}
 
-/// The agent finds this kernel fit.
-fn check() -> Result<String> {
-    let output = Command::new(binary("sstpulse")?)
-        .args(["check", "--interface", "lo"])
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{text}");
-    Ok("fit".into())
-}
-
-fn verify(report: &mut Report) -> Result<String> {
-    let verified = verifier::measure()?;
-    let most = verified.iter().map(|program| program.instructions).max();
-    report.verifier = verified.into_iter().map(Verified::from).collect();
-    Ok(format!("at most {} instructions", most.unwrap_or_default()))
-}
-
-/// The segment table, through the programs in this kernel.
-fn segments() -> Result<String> {
-    let Ran { rows, left_out } = run_in_kernel()?;
-    let mut told = format!("{rows} rows as the native tracker has them");
-    if left_out > 0 {
-        told += &format!("; {left_out} that this kernel can't play left out");
+    fn tell(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.out, "{line}")
     }
-    Ok(told)
-}
-
-/// Whole milliseconds, for the report.
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -43,7 +43,7 @@ const DEVICES: [(&str, Fit, Fit, &[&str]); 5] = [
 ];
 
 /// Sessions over each device, counted on each of its interfaces.
-pub(crate) fn carry_sessions() -> Result<String> {
+pub(super) fn carry_sessions() -> Result<String> {
     let mut told = Vec::new();
     for (what, server, client, watched) in DEVICES {
         let wire = Wire::lay(server, client).context(what)?;

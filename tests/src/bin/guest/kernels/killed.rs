@@ -3,10 +3,10 @@
 use anyhow::{Result, ensure};
 use lab::{Agent, Lab, SERVER_INTERFACE, agent::execute};
 
-use crate::hooks::nothing_left;
+use super::hooks::nothing_left;
 
 /// Kills the agent with SIGKILL, and takes down what is left.
-pub(crate) fn leaves_nothing() -> Result<String> {
+pub(super) fn leaves_nothing() -> Result<String> {
     let lab = Lab::new()?;
     for hook in ["auto", "clsact"] {
         Agent::start(

@@ -13,7 +13,7 @@ use sstpulse::{
     kernel::{Hook, HookChoice, Kernel, Limits, attached, has_tcx, loaded},
 };
 
-use crate::{millis, report::Report};
+use super::{millis, report::Report};
 
 /// As many sessions as the agent holds unless told otherwise.
 const LIMITS: Limits = Limits {
@@ -22,7 +22,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// Tries both kinds of interfaces, the programs of which are different.
-pub(crate) fn try_all(report: &mut Report) -> Result<String> {
+pub(super) fn try_all(report: &mut Report) -> Result<String> {
     let lab = Lab::new()?;
     let mut hooks = vec![HookChoice::Clsact];
     if has_tcx() {
@@ -88,7 +88,7 @@ async fn attach_here(name: &str, choice: HookChoice) -> Result<Times> {
 }
 
 /// Fails if a program, a filter or a qdisc of ours remains.
-pub(crate) fn nothing_left(namespace: &Namespace, interface: &str) -> Result<()> {
+pub(super) fn nothing_left(namespace: &Namespace, interface: &str) -> Result<()> {
     // The kernel frees programs a moment after their last user is gone.
     wait_until(Duration::from_secs(5), "the programs are gone", || {
         loaded() == 0

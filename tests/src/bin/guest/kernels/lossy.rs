@@ -20,7 +20,7 @@ const LOSS: f64 = 0.02;
 const LENGTH: u64 = 1_000_000;
 
 /// Counts the session beside the server's socket: both must say the same.
-pub(crate) fn session() -> Result<String> {
+pub(super) fn session() -> Result<String> {
     let lab = Lab::new()?;
     for interface in [ROUTER_INTERFACE, ROUTER_TUN] {
         lab.router.run(|| netem::emulate(interface, DELAY, LOSS))?;

@@ -4,26 +4,26 @@ use serde::Serialize;
 
 /// How it went on this kernel.
 #[derive(Default, Serialize)]
-pub(crate) struct Report {
+pub(super) struct Report {
     /// The kernel's release.
-    pub(crate) release: String,
+    pub(super) release: String,
     /// The hook the agent chooses by itself.
-    pub(crate) hook: String,
+    pub(super) hook: String,
     /// Time to make the maps and load the programs of one interface, in milliseconds.
-    pub(crate) load_ms: u64,
+    pub(super) load_ms: u64,
     /// Time to attach them, in milliseconds.
-    pub(crate) attach_ms: u64,
+    pub(super) attach_ms: u64,
     /// Time to take them off again, in milliseconds.
-    pub(crate) detach_ms: u64,
+    pub(super) detach_ms: u64,
     /// What each program costs the verifier.
-    pub(crate) verifier: Vec<Verified>,
+    pub(super) verifier: Vec<Verified>,
     /// Steps that failed.
-    pub(crate) failed: u32,
+    pub(super) failed: u32,
 }
 
 /// What a program costs the verifier.
 #[derive(Serialize)]
-pub(crate) struct Verified {
+pub(super) struct Verified {
     program: &'static str,
     instructions: u32,
     stack: Vec<u32>,
