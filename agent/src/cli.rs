@@ -33,9 +33,9 @@ pub struct Cli {
 pub enum Command {
     /// Watch interfaces, and write events until stopped
     ///
-    /// Takes root, or the capabilities `CAP_BPF` and `CAP_NET_ADMIN`. Events go to stdout or
-    /// to a file, logs to stderr. SIGINT and SIGTERM end it; SIGHUP opens the output file
-    /// anew, for log rotation.
+    /// Takes root, or the capabilities `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN`. Events
+    /// go to stdout or to a file, logs to stderr. SIGINT and SIGTERM end it; SIGHUP opens the
+    /// output file anew, for log rotation.
     Run(Box<RunArgs>),
     /// Read a capture, and write the events it holds
     ///

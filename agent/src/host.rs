@@ -30,16 +30,31 @@ pub fn require_kernel() -> anyhow::Result<String> {
 }
 
 /// Fails if this process may not load programs and attach them.
+///
+/// `CAP_PERFMON` is for what the verifier forbids others: computing with pointers.
 pub fn require_privileges() -> anyhow::Result<()> {
-    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    let bpf = has(Capability::CAP_BPF) || has(Capability::CAP_SYS_ADMIN);
+    let all = has(Capability::CAP_SYS_ADMIN);
+    let bpf = all || has(Capability::CAP_BPF) && has(Capability::CAP_PERFMON);
     if bpf && has(Capability::CAP_NET_ADMIN) {
         return Ok(());
     }
     bail!(
-        "this needs root, or the capabilities CAP_BPF and CAP_NET_ADMIN; run it with sudo, or \
-         grant them to the service"
+        "this needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; run it with \
+         sudo, or grant them to the service"
     )
+}
+
+/// Fails if the kernel would not tell this process of programs that others have loaded.
+pub fn require_insight() -> anyhow::Result<()> {
+    require_privileges()?;
+    if has(Capability::CAP_SYS_ADMIN) {
+        return Ok(());
+    }
+    bail!("this needs root, or CAP_SYS_ADMIN: others are not told what is attached")
+}
+
+fn has(capability: Capability) -> bool {
+    caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
 /// Lifts the limit on locked memory, which kernels before 5.11 count maps against.

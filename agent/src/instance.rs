@@ -3,9 +3,11 @@
 //! An agent holds an abstract Unix socket named after each interface it watches. The
 //! kernel frees it when the agent ends, however it ends, so it tells the living from the
 //! dead; and its other end tells the process. Names like these are open to every user of
-//! the host, so nobody but root and this process's own user is heard.
+//! the host, so nobody is heard but root, this process's own user, and processes that may
+//! load programs.
 
 use std::{
+    fmt, fs,
     io::{self, Read as _},
     os::{
         linux::net::SocketAddrExt as _,
@@ -15,6 +17,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use caps::{CapSet, Capability};
 use nix::{
     sys::{
         signal::{Signal, kill},
@@ -41,9 +44,8 @@ impl Instance {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 if let Some(owner) = owner(interface)? {
                     bail!(
-                        "sstpulse watches {interface} already, as process {}; stop it first, with \
-                         `sstpulse detach -i {interface}`",
-                        owner.pid
+                        "sstpulse watches {interface} already, as {owner}; stop it first, with \
+                         `sstpulse detach -i {interface}`"
                     );
                 }
                 tracing::warn!(
@@ -80,7 +82,7 @@ async fn answer(listener: net::UnixListener) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let may_ask = stream
             .peer_cred()
-            .is_ok_and(|peer| is_trusted(Uid::from_raw(peer.uid())));
+            .is_ok_and(|peer| is_trusted(Uid::from_raw(peer.uid()), peer.pid()));
         if may_ask {
             // Nothing is said; the end of the connection is all that matters.
             tokio::spawn(async move { stream.read_u8().await });
@@ -88,15 +90,36 @@ async fn answer(listener: net::UnixListener) {
     }
 }
 
-fn is_trusted(user: Uid) -> bool {
-    user.is_root() || user == Uid::effective()
+fn is_trusted(user: Uid, pid: Option<i32>) -> bool {
+    user.is_root() || user == Uid::effective() || pid.is_some_and(may_load_programs)
+}
+
+/// Whether a process has the capability that agents need, in this process's user namespace:
+/// in one of their own, everybody has them all.
+fn may_load_programs(pid: i32) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/user"));
+    let same_namespace = match (namespace(&pid.to_string()), namespace("self")) {
+        (Ok(theirs), Ok(ours)) => theirs == ours,
+        _ => false,
+    };
+    let capable = caps::has_cap(Some(pid), CapSet::Effective, Capability::CAP_BPF);
+    same_namespace && capable.unwrap_or(false)
 }
 
 /// The agent that watches an interface.
 pub struct Owner {
-    /// Its process.
-    pub pid: i32,
+    /// Its process; `None` if it runs in a PID namespace that this process doesn't see.
+    pub pid: Option<i32>,
     stream: UnixStream,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(formatter, "process {pid}"),
+            None => formatter.write_str("a process of another PID namespace"),
+        }
+    }
 }
 
 /// Who watches an interface; `None` if nobody does.
@@ -111,18 +134,19 @@ pub fn owner(interface: &str) -> anyhow::Result<Option<Owner>> {
     };
     let credentials = getsockopt(&stream, PeerCredentials)
         .with_context(|| format!("can't find out who watches the interface {interface}"))?;
-    Ok(is_trusted(Uid::from_raw(credentials.uid())).then(|| Owner {
-        pid: credentials.pid(),
-        stream,
-    }))
+    // The kernel says 0 of a process that this one can't see.
+    let pid = Some(credentials.pid()).filter(|pid| *pid > 0);
+    Ok(is_trusted(Uid::from_raw(credentials.uid()), pid).then(|| Owner { pid, stream }))
 }
 
 impl Owner {
     /// Asks the agent to end, and waits until it has.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        kill(Pid::from_raw(self.pid), Signal::SIGTERM).with_context(|| {
-            format!("can't stop the sstpulse that runs as process {}", self.pid)
-        })?;
+        let Some(pid) = self.pid else {
+            bail!("can't stop the sstpulse that runs as {self}; stop it there");
+        };
+        kill(Pid::from_raw(pid), Signal::SIGTERM)
+            .with_context(|| format!("can't stop the sstpulse that runs as {self}"))?;
         self.stream
             .set_read_timeout(Some(PATIENCE))
             .context("can't set a time to wait")?;
@@ -131,15 +155,11 @@ impl Owner {
         match self.stream.read(&mut nothing) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => bail!(
-                "process {} was asked to stop, and has not within {PATIENCE:?}; is it stopped?",
-                self.pid
-            ),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                bail!("{self} was asked to stop, and has not within {PATIENCE:?}; is it stopped?")
+            }
             Err(error) => Err(error).with_context(|| {
-                format!(
-                    "can't wait for the end of the sstpulse that runs as process {}",
-                    self.pid
-                )
+                format!("can't wait for the end of the sstpulse that runs as {self}")
             }),
         }
     }

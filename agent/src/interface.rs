@@ -186,6 +186,25 @@ fn filter(direction: &'static str, message: &TcMessage) -> Option<Filter> {
     Some(filter)
 }
 
+/// Whether the interface has an `ingress` qdisc: it hangs where clsact would, and has no
+/// place for filters on egress.
+pub async fn has_ingress_qdisc(interface: &Interface) -> anyhow::Result<bool> {
+    let index = signed(interface)?;
+    let qdiscs: Vec<TcMessage> = connect()?
+        .qdisc()
+        .get()
+        .execute()
+        .try_collect()
+        .await
+        .with_context(|| format!("can't list the qdiscs of {interface}"))?;
+    let is_ingress =
+        |attribute: &TcAttribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "ingress");
+    Ok(qdiscs
+        .iter()
+        .filter(|qdisc| qdisc.header.index == index)
+        .any(|qdisc| qdisc.attributes.iter().any(is_ingress)))
+}
+
 /// Removes the clsact qdisc, and with it every filter.
 pub async fn remove_clsact(interface: &Interface) -> anyhow::Result<()> {
     let mut request = connect()?.qdisc().del(signed(interface)?);

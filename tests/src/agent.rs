@@ -94,12 +94,22 @@ impl Agent {
 
     fn start_heard(namespace: &Namespace, arguments: &[&str], heard: Heard) -> Result<Self> {
         let mut command = Command::new(binary("sstpulse")?);
-        command
-            .arg("run")
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        let mut process = namespace.spawn_process(&mut command)?;
+        command.arg("run").args(arguments);
+        Self::start_command_heard(namespace, &mut command, heard)
+    }
+
+    /// Starts it by a command of the caller's, and waits until it watches.
+    pub fn start_command(namespace: &Namespace, command: &mut Command) -> Result<Self> {
+        Self::start_command_heard(namespace, command, Heard::default())
+    }
+
+    fn start_command_heard(
+        namespace: &Namespace,
+        command: &mut Command,
+        heard: Heard,
+    ) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = namespace.spawn_process(command)?;
         let stdout = process.take_stdout().context("the agent has no output")?;
         let heard = Arc::new(heard);
         let listener = thread::spawn({
@@ -118,6 +128,15 @@ impl Agent {
     /// The process's number.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> Result<bool> {
+        let status = self
+            .process
+            .try_wait()
+            .context("cannot ask for the agent")?;
+        Ok(status.is_none())
     }
 
     /// All lines so far.

@@ -116,8 +116,11 @@ fn programs(config: &Config) -> Finding {
         sessions: NonZeroU32::MIN,
         half_open: NonZeroU32::MIN,
     };
+    if host::require_kernel().is_err() {
+        return unexamined("programs", "on a kernel this old");
+    }
     if host::require_privileges().is_err() {
-        return unexamined("programs");
+        return unexamined("programs", "without privileges");
     }
     host::lift_memory_limit();
     let loaded = Kernel::load(&config.ports, FEW)
@@ -132,7 +135,7 @@ fn programs(config: &Config) -> Finding {
 
 fn hook() -> Finding {
     if host::require_privileges().is_err() {
-        return unexamined("hook");
+        return unexamined("hook", "without privileges");
     }
     let detail = if has_tcx() {
         "tcx"
@@ -142,8 +145,8 @@ fn hook() -> Finding {
     Finding::new("hook", Grade::Ok, detail)
 }
 
-fn unexamined(what: &'static str) -> Finding {
-    Finding::new(what, Grade::Warning, "not examined without privileges")
+fn unexamined(what: &'static str, why: &str) -> Finding {
+    Finding::new(what, Grade::Warning, format!("not examined {why}"))
 }
 
 async fn watched_interface(name: &str) -> Result<Finding, Failure> {
@@ -154,7 +157,7 @@ async fn watched_interface(name: &str) -> Result<Finding, Failure> {
         return Ok(Finding::new("interface", Grade::Failure, detail));
     };
     if let Some(owner) = instance::owner(name)? {
-        let detail = format!("{name} is watched already, by process {}", owner.pid);
+        let detail = format!("{name} is watched already, by {owner}");
         return Ok(Finding::new("interface", Grade::Failure, detail));
     }
     let detail = format!(

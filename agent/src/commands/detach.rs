@@ -16,9 +16,9 @@ pub(super) async fn detach(arguments: &DetachArgs) -> Result<(), Failure> {
     let mut nothing = true;
     for interface in named(arguments).await? {
         if let Some(owner) = instance::owner(&interface.name)? {
-            let pid = owner.pid;
+            let process = owner.to_string();
             owner.stop()?;
-            eprintln!("stopped the sstpulse that ran on {interface} as process {pid}");
+            eprintln!("stopped the sstpulse that ran on {interface} as {process}");
             nothing = false;
         }
         for name in detach_leftovers(&interface).await? {

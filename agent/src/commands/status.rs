@@ -8,7 +8,9 @@ use super::print;
 use crate::{
     cli::StatusArgs,
     failure::Failure,
-    host, instance, interface,
+    host,
+    instance::{self, Owner},
+    interface,
     kernel::{Attached, Hook, attached},
 };
 
@@ -20,7 +22,10 @@ struct Row {
     hook: Hook,
     program: String,
     program_id: u32,
-    /// The agent that watches the interface; null if it was killed.
+    /// The agent that watches the interface, in words.
+    #[serde(skip)]
+    agent: Option<String>,
+    /// The same by number; null if it was killed, or runs in another PID namespace.
     agent_pid: Option<i32>,
     /// Slots of its session table.
     capacity: Option<u32>,
@@ -40,15 +45,15 @@ struct CounterRow {
 
 /// Shows what is attached.
 pub(super) async fn status(arguments: &StatusArgs) -> Result<(), Failure> {
-    host::require_privileges().map_err(Failure::host)?;
+    host::require_insight().map_err(Failure::host)?;
     let mut rows = Vec::new();
     for interface in interface::all().await? {
-        let agent_pid = instance::owner(&interface.name)?.map(|owner| owner.pid);
+        let owner = instance::owner(&interface.name)?;
         let found = attached(&interface).await?;
         rows.extend(
             found
                 .into_iter()
-                .map(|program| Row::new(program, agent_pid)),
+                .map(|program| Row::new(program, owner.as_ref())),
         );
     }
     if arguments.json {
@@ -61,14 +66,15 @@ pub(super) async fn status(arguments: &StatusArgs) -> Result<(), Failure> {
 }
 
 impl Row {
-    fn new(attached: Attached, agent_pid: Option<i32>) -> Self {
+    fn new(attached: Attached, owner: Option<&Owner>) -> Self {
         Self {
             interface: attached.interface.name,
             direction: attached.direction,
             hook: attached.hook,
             program: attached.name,
             program_id: attached.program_id,
-            agent_pid,
+            agent: owner.map(Owner::to_string),
+            agent_pid: owner.and_then(|owner| owner.pid),
             capacity: attached.capacity,
             counters: attached.counters.map(|counters| CounterRow {
                 sessions_started: counters.get(Counter::SessionsFromHandshake)
@@ -107,8 +113,8 @@ fn table(rows: &[Row]) -> Table {
             row.direction.into(),
             row.hook.to_string(),
             format!("{} (id {})", row.program, row.program_id),
-            match (row.agent_pid, row.hook) {
-                (Some(pid), _) => format!("process {pid}"),
+            match (&row.agent, row.hook) {
+                (Some(agent), _) => agent.clone(),
                 (None, Hook::Tcx) => "runs, not found".into(),
                 (None, Hook::Clsact) => "killed".into(),
             },

@@ -75,6 +75,17 @@ impl Attachment {
     }
 }
 
+/// Whether programs still hang where they were attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// They do, and see every packet.
+    First,
+    /// They do, behind programs of others: what those end the way of, they don't see.
+    Behind,
+    /// At least one doesn't.
+    Gone,
+}
+
 /// Handles of our clsact filters: the qdisc is ours, or was there before.
 const OUR_QDISC: TcHandle = TcHandle::new(0x5353, 1);
 const THEIR_QDISC: TcHandle = TcHandle::new(0x5353, 2);
@@ -124,7 +135,7 @@ impl Kernel {
             interface: interface.clone(),
             hook: Hook::Clsact,
             links: Vec::new(),
-            made_qdisc: add_clsact(interface)?,
+            made_qdisc: add_clsact(interface).await?,
         };
         let handle = if attachment.made_qdisc {
             OUR_QDISC
@@ -132,12 +143,7 @@ impl Kernel {
             THEIR_QDISC
         };
         for (name, direction) in programs(interface) {
-            // Without a priority, the kernel puts a filter before all there are.
-            let options = TcAttachOptions::Netlink(NlOptions {
-                handle,
-                ..NlOptions::default()
-            });
-            match self.attach_program(name, interface, direction, options) {
+            match self.attach_filter(name, interface, direction, handle) {
                 Ok(link) => attachment.links.push((name, link)),
                 Err(error) => {
                     self.detach(attachment).await?;
@@ -146,6 +152,33 @@ impl Kernel {
             }
         }
         Ok(attachment)
+    }
+
+    /// Attaches a filter before those of others, since they may end the packet's way. Of
+    /// several at one priority, the kernel asks the newest first. A priority is of one kind
+    /// of filter, though: where another kind has the first, the kernel is left to choose.
+    fn attach_filter(
+        &mut self,
+        name: &str,
+        interface: &Interface,
+        direction: TcAttachType,
+        handle: TcHandle,
+    ) -> Result<SchedClassifierLinkId, KernelError> {
+        const FIRST: u16 = 1;
+        let at = |priority| {
+            TcAttachOptions::Netlink(NlOptions {
+                priority,
+                handle,
+                ..NlOptions::default()
+            })
+        };
+        match self.attach_program(name, interface, direction, at(FIRST)) {
+            Err(error) => {
+                tracing::debug!(%interface, %error, "the first priority is taken");
+                self.attach_program(name, interface, direction, at(0))
+            }
+            attached => attached,
+        }
     }
 
     fn attach_program(
@@ -174,26 +207,33 @@ impl Kernel {
 
     /// Whether the programs still hang where they were attached. Where the kernel doesn't
     /// let this process look, they are taken to.
-    pub async fn holds(&mut self, attachment: &Attachment) -> anyhow::Result<bool> {
+    pub async fn hold(&mut self, attachment: &Attachment) -> anyhow::Result<Hold> {
         let interface = &attachment.interface;
         let filters = match attachment.hook {
             Hook::Tcx => Vec::new(),
             Hook::Clsact => interface::filters(interface).await?,
         };
+        let mut hold = Hold::First;
         for (name, attach_type) in programs(interface) {
             let id = classifier(&mut self.ebpf, name)?.info()?.id();
-            let held = match attachment.hook {
-                Hook::Tcx => SchedClassifier::query_tcx(&interface.name, attach_type)
-                    .map_or(true, |(_, found)| {
-                        found.iter().any(|program| program.id() == id)
-                    }),
-                Hook::Clsact => filters.iter().any(|filter| filter.program_id == Some(id)),
+            let order: Vec<Option<u32>> = match attachment.hook {
+                Hook::Tcx => match SchedClassifier::query_tcx(&interface.name, attach_type) {
+                    Ok((_, found)) => found.iter().map(|program| Some(program.id())).collect(),
+                    Err(_) => vec![Some(id)],
+                },
+                Hook::Clsact => filters
+                    .iter()
+                    .filter(|filter| filter.direction == direction_name(attach_type))
+                    .map(|filter| filter.program_id)
+                    .collect(),
             };
-            if !held {
-                return Ok(false);
+            match order.iter().position(|found| *found == Some(id)) {
+                None => return Ok(Hold::Gone),
+                Some(0) => {}
+                Some(_) => hold = Hold::Behind,
             }
         }
-        Ok(true)
+        Ok(hold)
     }
 
     /// Detaches both, even if one fails; the first failure is told.
@@ -210,6 +250,14 @@ impl Kernel {
     }
 }
 
+/// A direction's name, as in [`Filter::direction`].
+fn direction_name(attach_type: TcAttachType) -> &'static str {
+    match attach_type {
+        TcAttachType::Ingress => "ingress",
+        _ => "egress",
+    }
+}
+
 /// The programs an interface gets, and where.
 fn programs(interface: &Interface) -> [(&'static str, TcAttachType); 2] {
     let hooks = Hooks::of(interface.framing);
@@ -220,18 +268,25 @@ fn programs(interface: &Interface) -> [(&'static str, TcAttachType); 2] {
 }
 
 /// Adds the clsact qdisc; false if there was one.
-fn add_clsact(interface: &Interface) -> Result<bool, KernelError> {
+async fn add_clsact(interface: &Interface) -> Result<bool, KernelError> {
+    let what = format!("can't add a clsact qdisc to {interface}");
     match tc::qdisc_add_clsact(&interface.name) {
-        Ok(()) => Ok(true),
-        Err(TcError::AlreadyAttached) => Ok(false),
-        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {
-            Ok(false)
-        }
-        Err(error) => Err(KernelError::new(
-            format!("can't add a clsact qdisc to {interface}"),
-            &error,
-        )),
+        Ok(()) => return Ok(true),
+        Err(TcError::AlreadyAttached) => {}
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
+        Err(error) => return Err(KernelError::new(what, &error)),
     }
+    let in_the_way = interface::has_ingress_qdisc(interface)
+        .await
+        .map_err(|error| KernelError::new(&what, &*error))?;
+    if in_the_way {
+        let error = std::io::Error::other(
+            "it has an ingress qdisc, which takes its place; remove that, or use Linux 6.6 or \
+             later, where none is needed",
+        );
+        return Err(KernelError::new(what, &error));
+    }
+    Ok(false)
 }
 
 async fn remove_clsact_if_empty(interface: &Interface) -> Result<(), KernelError> {

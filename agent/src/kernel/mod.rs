@@ -10,7 +10,7 @@ mod sessions;
 mod verifier;
 
 pub use attach::{
-    Attached, Attachment, Hook, HookChoice, attached, detach_leftovers, has_tcx, loaded,
+    Attached, Attachment, Hold, Hook, HookChoice, attached, detach_leftovers, has_tcx, loaded,
 };
 pub use notices::Notices;
 pub use programs::{Hooks, Kernel, KernelError, Limits, PacketContext};

@@ -171,6 +171,13 @@ impl Kernel {
         limits: Limits,
         time_from_packet: bool,
     ) -> Result<Self, KernelError> {
+        // Counters are one for each CPU, and can't be read without their number.
+        aya::util::nr_cpus().map_err(|(path, error)| {
+            KernelError::new(
+                format!("can't read {path}, which tells the number of CPUs; is /sys mounted?"),
+                &error,
+            )
+        })?;
         let mut ebpf = load_maps(ports, limits, time_from_packet, VerifierLogLevel::default())?;
         let table = SessionTable::map(take(&mut ebpf, "SESSIONS")?)?;
         free_all_slots(&mut ebpf)?;

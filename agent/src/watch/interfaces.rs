@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     instance::Instance,
     interface::{self, Interface},
-    kernel::{Attachment, HookChoice, Kernel, attached, detach_leftovers},
+    kernel::{Attachment, Hold, HookChoice, Kernel, attached, detach_leftovers},
     report::InterfaceNames,
 };
 
@@ -22,6 +22,10 @@ pub(super) struct Interfaces {
 struct Watched {
     name: String,
     attachment: Option<Attachment>,
+    /// Index of the interface that it was attached to last; sessions refer to it.
+    index: Option<u32>,
+    /// Whether programs of others come before ours.
+    behind: bool,
     _instance: Instance,
 }
 
@@ -46,6 +50,8 @@ impl Interfaces {
             watched.push(Watched {
                 name: name.clone(),
                 attachment: None,
+                index: None,
+                behind: false,
                 _instance: instance,
             });
         }
@@ -64,7 +70,7 @@ impl Interfaces {
                 Err(failure) => Err(failure),
             };
             match result {
-                Ok(attachment) => watched.attachment = Some(attachment),
+                Ok(attachment) => watched.follow(attachment),
                 Err(failure) => {
                     self.detach(kernel).await;
                     return Err(failure);
@@ -133,19 +139,41 @@ impl Interfaces {
 
 impl InterfaceNames for Interfaces {
     fn name(&self, index: u32) -> Option<&str> {
-        self.attachments()
-            .map(Attachment::interface)
-            .find(|interface| interface.index == index)
-            .map(|interface| interface.name.as_str())
+        self.watched
+            .iter()
+            .find(|watched| watched.index == Some(index))
+            .map(|watched| watched.name.as_str())
     }
 }
 
 impl Watched {
+    fn follow(&mut self, attachment: Attachment) {
+        self.index = Some(attachment.interface().index);
+        self.attachment = Some(attachment);
+    }
+
+    /// Says so, once, if programs of others have come before ours.
+    fn note(&mut self, hold: Hold) {
+        let behind = hold == Hold::Behind;
+        if behind && !self.behind {
+            tracing::warn!(
+                "programs of others come before sstpulse's on {}; of packets that they stop or \
+                 hand over at once, nothing is counted",
+                self.name
+            );
+        }
+        self.behind = behind;
+    }
+
     async fn reconcile(&mut self, kernel: &mut Kernel, hook: HookChoice) -> anyhow::Result<()> {
         let now = interface::find(&self.name).await?;
         if let Some(attachment) = &self.attachment {
-            if now.as_ref() == Some(attachment.interface()) && kernel.holds(attachment).await? {
-                return Ok(());
+            if now.as_ref() == Some(attachment.interface()) {
+                let hold = kernel.hold(attachment).await?;
+                self.note(hold);
+                if hold != Hold::Gone {
+                    return Ok(());
+                }
             }
         } else if now.is_none() {
             return Ok(());
@@ -157,7 +185,8 @@ impl Watched {
             }
         }
         if let Some(interface) = now {
-            self.attachment = Some(kernel.attach(&interface, hook).await?);
+            let attachment = kernel.attach(&interface, hook).await?;
+            self.follow(attachment);
             tracing::info!("interface {} is watched again", self.name);
         }
         Ok(())

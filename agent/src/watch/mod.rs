@@ -30,6 +30,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let output = Output::open(config.output.as_deref(), WhenFull::Drop).map_err(Failure::usage)?;
     host::require_kernel().map_err(Failure::host)?;
     host::require_privileges().map_err(Failure::host)?;
+    process_stats().map_err(Failure::host)?;
     host::lift_memory_limit();
     let mut signals = Signals::listen()?;
     let mut interfaces = Interfaces::claim(&config.interfaces, config.hook).await?;

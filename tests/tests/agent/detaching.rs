@@ -1,13 +1,19 @@
 //! Everything down again, whatever happened; and nothing of anybody else.
 
 use std::{
-    os::unix::process::CommandExt as _,
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     process::{Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{Agent, Lab, SERVER_INTERFACE, agent::execute, require_root, wait_until};
+use lab::{
+    Agent, Lab, SERVER_INTERFACE,
+    agent::{binary, execute},
+    require_root, wait_until,
+};
+use tempfile::TempDir;
 
 use crate::{WATCH, server_v4};
 
@@ -122,6 +128,115 @@ fn what_others_attached_stays_untouched() -> Result<()> {
 }
 
 #[test]
+fn filters_of_others_that_end_a_packets_way_hide_nothing() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    tc(&lab, &["qdisc", "add", "dev", SERVER_INTERFACE, "clsact"])?;
+    for direction in ["ingress", "egress"] {
+        // A classic BPF program that lets everything pass at once.
+        let program = ["bpf", "da", "bytecode", "1,6 0 0 0,"];
+        let place = ["filter", "add", "dev", SERVER_INTERFACE, direction];
+        tc(
+            &lab,
+            &[&place[..], &["prio", "1", "handle", "1"], &program].concat(),
+        )?;
+    }
+    let agent = Agent::start(&lab.server, &with_hook("clsact"))?;
+    one_session(&lab)?;
+    agent.wait_for("session.end", |line| line.session_end().is_some())?;
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn an_ingress_qdisc_in_the_way_of_clsact_is_told() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    tc(&lab, &["qdisc", "add", "dev", SERVER_INTERFACE, "ingress"])?;
+    let ended = execute(&lab.server, &[&["run"], &with_hook("clsact")[..]].concat())?;
+    assert_eq!(ended.status.code(), Some(3), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("it has an ingress qdisc"),
+        "{}",
+        ended.stderr
+    );
+    assert_nothing_of_ours(&lab)?;
+    // TCX needs no qdisc.
+    let agent = Agent::start(&lab.server, &with_hook("tcx"))?;
+    one_session(&lab)?;
+    agent.wait_for("session.end", |line| line.session_end().is_some())?;
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn detach_lets_an_agent_alone_that_it_cannot_see() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let mut agent = Agent::start(&lab.server, &WATCH)?;
+    // In a PID namespace of its own, as in a container.
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork"])
+        .arg(binary("sstpulse")?)
+        .arg("detach");
+    let output = lab.server.run(|| command.output())?;
+    let told = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("another PID namespace"), "{told}");
+    assert!(agent.is_running()?, "it was let alone");
+    agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn an_agent_of_a_service_user_is_found_by_root() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    for hook in ["tcx", "clsact"] {
+        let lab = Lab::new()?;
+        // A copy that the user may execute, wherever this is built.
+        let folder = TempDir::with_prefix_in("sstpulse-", "/tmp")?;
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+        let program = folder.path().join("sstpulse");
+        fs::copy(binary("sstpulse")?, &program)?;
+        let mut service = Command::new("setpriv");
+        service
+            .args([
+                "--reuid",
+                "65534",
+                "--regid",
+                "65534",
+                "--clear-groups",
+                "--no-new-privs",
+            ])
+            .args(["--inh-caps", "-all,+bpf,+perfmon,+net_admin"])
+            .args(["--ambient-caps", "-all,+bpf,+perfmon,+net_admin"])
+            .arg(program)
+            .arg("run")
+            .args(with_hook(hook));
+        let agent = Agent::start_command(&lab.server, &mut service)?;
+        one_session(&lab)?;
+        agent.wait_for("session.end", |line| line.session_end().is_some())?;
+        let status = execute(&lab.server, &["status"])?.stdout;
+        let process = format!("process {}", agent.pid());
+        assert_eq!(status.matches(&process).count(), 2, "{status}");
+        let detached = execute(&lab.server, &["detach"])?;
+        assert!(detached.stderr.contains(&process), "{}", detached.stderr);
+        assert!(agent.wait()?.success());
+        assert_nothing_of_ours(&lab)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn what_somebody_else_takes_off_is_put_back() -> Result<()> {
     if !require_root() {
         return Ok(());
@@ -198,6 +313,16 @@ fn traffic_passes_as_before_with_either_hook() -> Result<()> {
         })?;
         agent.stop()?;
     }
+    Ok(())
+}
+
+fn one_session(lab: &Lab) -> Result<()> {
+    let exchange = lab::Exchange {
+        from_client: 1_000,
+        from_server: 10_000,
+    };
+    let server = lab::PlainServer::start(&lab.server, server_v4(), exchange)?;
+    lab::plain::exchange_many(&lab.client, server.address(), exchange, 1, 1)?;
     Ok(())
 }
 

@@ -60,6 +60,22 @@ fn ending(end: &SessionEnd) -> (&str, &str) {
 }
 
 #[test]
+fn the_last_lines_name_the_interface_like_all_others() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    // The interval is longer than the test: all but the beginning is told in the end.
+    let stage = Stage::set(&["--interval", "1h"])?;
+    let mut client = stage.connect()?;
+    client.download(10_000)?;
+    let lines = stage.agent.stop()?;
+    let health = lines.iter().find_map(Line::session_health);
+    let interface = &health.context("no session.health")?.interface;
+    assert_eq!(interface.as_deref(), Some(SERVER_INTERFACE));
+    Ok(())
+}
+
+#[test]
 fn a_client_that_aborts_is_a_reset_by_the_client() -> Result<()> {
     if !require_root() {
         return Ok(());

@@ -78,6 +78,29 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
 }
 
 #[test]
+fn an_old_kernel_is_told_in_one_sentence() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    for arguments in [&["run", "-i", "eth0"][..], &["check", "-i", "eth0"]] {
+        // The kernel then says that it is a Linux 2.6 (`UNAME26` of personality(2)).
+        let mut command = Command::new("setarch");
+        command
+            .args(["x86_64", "--uname-2.6"])
+            .arg(binary("sstpulse")?)
+            .args(arguments);
+        let output = lab.server.run(|| command.output())?;
+        assert_eq!(output.status.code(), Some(HOST), "{arguments:?}");
+        let told = String::from_utf8([output.stdout, output.stderr].concat())?;
+        let old = "is too old; sstpulse needs Linux 5.10 or later";
+        assert_eq!(told.matches(old).count(), 1, "{told}");
+        assert!(!told.contains("refuses"), "{told}");
+    }
+    assert_nothing_attached(&lab)
+}
+
+#[test]
 fn without_privileges_it_says_what_it_needs() -> Result<()> {
     const NOBODY: u32 = 65_534;
     if !require_root() {
@@ -101,7 +124,7 @@ fn without_privileges_it_says_what_it_needs() -> Result<()> {
         println!("{arguments:?}: {}", said.trim_end());
         assert_eq!(output.status.code(), Some(HOST), "{said}");
         let all = format!("{said}{}", String::from_utf8_lossy(&output.stdout));
-        assert!(all.contains("CAP_BPF and CAP_NET_ADMIN"), "{all}");
+        assert!(all.contains("CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"), "{all}");
     }
     assert_nothing_attached(&lab)
 }

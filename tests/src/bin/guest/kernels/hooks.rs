@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::{Lab, Namespace, SERVER_INTERFACE, links, path::CLIENT_TUN, wait_until};
 use sstpulse::{
     interface,
-    kernel::{Hook, HookChoice, Kernel, Limits, attached, has_tcx, loaded},
+    kernel::{Hold, Hook, HookChoice, Kernel, Limits, attached, has_tcx, loaded},
 };
 
 use super::{millis, report::Report};
@@ -73,7 +73,8 @@ async fn attach_here(name: &str, choice: HookChoice) -> Result<Times> {
     let loaded = Instant::now();
     let attachment = kernel.attach(&found, choice).await?;
     let hangs = Instant::now();
-    ensure!(kernel.holds(&attachment).await?, "it does not hang there");
+    let hold = kernel.hold(&attachment).await?;
+    ensure!(hold == Hold::First, "it hangs there: {hold:?}");
     ensure!(attached(&found).await?.len() == 2, "it is not found there");
     let hook = attachment.hook();
     let detaching = Instant::now();

@@ -249,7 +249,14 @@ fn emulate(lab: &Lab, delay: Duration, loss: f64) -> Result<()> {
 fn dump(server: &Namespace) -> Result<Process> {
     let dump = server.spawn_process(
         logged(&mut Command::new("tcpdump"), "tcpdump.log")?
-            .args(["-i", SERVER_INTERFACE, "-U", "-Z", "root", "-w"])
+            .args([
+                "-i",
+                SERVER_INTERFACE,
+                "--immediate-mode",
+                "-Z",
+                "root",
+                "-w",
+            ])
             .arg(file("capture.pcap"))
             .arg("tcp port 443 or icmp"),
     )?;
