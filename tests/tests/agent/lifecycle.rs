@@ -65,10 +65,16 @@ fn the_last_lines_name_the_interface_like_all_others() -> Result<()> {
         return Ok(());
     }
     // The interval is longer than the test: all but the beginning is told in the end.
-    let stage = Stage::set(&["--interval", "1h"])?;
-    let mut client = stage.connect()?;
+    let lab = Lab::new()?;
+    let agent = Agent::start(
+        &lab.server,
+        &["--interface", SERVER_INTERFACE, "--interval", "1h"],
+    )?;
+    let tls = Tls::new()?;
+    let server = Server::start(&lab.server, server_v4(), &tls)?;
+    let mut client = Client::connect(&lab.client, None, server.address(), &tls)?;
     client.download(10_000)?;
-    let lines = stage.agent.stop()?;
+    let lines = agent.stop()?;
     let health = lines.iter().find_map(Line::session_health);
     let interface = &health.context("no session.health")?.interface;
     assert_eq!(interface.as_deref(), Some(SERVER_INTERFACE));

@@ -124,7 +124,10 @@ fn without_privileges_it_says_what_it_needs() -> Result<()> {
         println!("{arguments:?}: {}", said.trim_end());
         assert_eq!(output.status.code(), Some(HOST), "{said}");
         let all = format!("{said}{}", String::from_utf8_lossy(&output.stdout));
-        assert!(all.contains("CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"), "{all}");
+        assert!(
+            all.contains("CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"),
+            "{all}"
+        );
     }
     assert_nothing_attached(&lab)
 }
