@@ -13,7 +13,7 @@ use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde_json::Value;
 
 use crate::{
-    debian::Archive,
+    debian::{Archive, empty},
     oracle, programs,
     run::{command, root, run, target},
     vm::{
@@ -52,6 +52,7 @@ const PYTHON: [&str; 6] = [
 pub(crate) fn captures(arguments: &Arguments) -> anyhow::Result<()> {
     vm::install_programs()?;
     programs::install(&PROGRAMS, "to record real peers")?;
+    oracle::require_version()?;
     let mut archive = None;
     let fetched = WITH_PPP.fetch(&mut archive, &[WITH_PPP.suite])?;
     let debian = debian(archive)?;
@@ -59,16 +60,16 @@ pub(crate) fn captures(arguments: &Arguments) -> anyhow::Result<()> {
     let files = [agent, guest, root().join("tests/sstp/server.py")];
     let image = image::build(&WITH_PPP, fetched, &files)?;
     let out = image.folder.join("out");
-    if out.exists() {
-        fs::remove_dir_all(&out)?;
-    }
-    fs::create_dir_all(&out)?;
+    empty(&out)?;
 
     let failed = boot(&image, &debian, &out, arguments)?;
+    ensure!(
+        failed == 0,
+        "{failed} scenarios failed; the captures that were kept stay as they are"
+    );
     let recorded = keep(&out)?;
     oracle::oracle(&oracle::Arguments { check: false })?;
     println!("{}", table(&out, &recorded)?);
-    ensure!(failed == 0, "{failed} scenarios failed; see above");
     Ok(())
 }
 
@@ -104,7 +105,8 @@ fn boot(image: &Image, debian: &Path, out: &Path, arguments: &Arguments) -> anyh
 
 /// A root with Debian and the peers, packed; made once.
 fn debian(archive: Option<Archive>) -> anyhow::Result<PathBuf> {
-    let folder = target("vm/debian");
+    // What it holds is in its name, so that another is made when that changes.
+    let folder = target("vm/debian").join(format!("{}-{SERVER}", WITH_PPP.suite));
     let packed = folder.join("root.cpio");
     if packed.exists() {
         return Ok(packed);
@@ -114,10 +116,7 @@ fn debian(archive: Option<Archive>) -> anyhow::Result<PathBuf> {
         None => Archive::open(&[WITH_PPP.suite])?,
     };
     let root = folder.join("root");
-    if root.exists() {
-        fs::remove_dir_all(&root)?;
-    }
-    fs::create_dir_all(&folder)?;
+    empty(&folder)?;
     eprintln!("xtask: laying out a Debian for the peers; takes about a minute");
     run(command("mmdebstrap")
         .args(["--mode=root", "--variant=essential", "--quiet"])

@@ -62,7 +62,7 @@ impl Archive {
     /// Downloads a package and unpacks it into a folder.
     pub(crate) fn unpack(&self, package: &str, into: &Path) -> anyhow::Result<()> {
         let downloads = self.folder.join("downloads");
-        fs::create_dir_all(&downloads)?;
+        empty(&downloads)?;
         eprintln!("xtask: fetching {package}");
         run(self
             .apt("apt-get")
@@ -91,6 +91,10 @@ impl Archive {
             "Dir::Etc::SourceParts=-".into(),
             format!("Dir::State::Lists={folder}/lists"),
             format!("Dir::Cache={folder}/cache"),
+            // Not what is installed here.
+            "Dir::State::Status=/dev/null".into(),
+            // A list that can't be fetched is an error, and not an old one in its place.
+            "APT::Update::Error-Mode=any".into(),
             "Acquire::Languages=none".into(),
             // The folder need not be open to apt's own user.
             "APT::Sandbox::User=root".into(),
@@ -99,6 +103,14 @@ impl Archive {
         }
         apt
     }
+}
+
+/// Makes an empty folder, whatever was there.
+pub(crate) fn empty(folder: &Path) -> anyhow::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("can't empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))
 }
 
 /// The addresses this machine takes Debian's packages from.
@@ -119,7 +131,10 @@ impl Mirrors {
                 .find_map(|(of, address)| (of == label).then(|| address.to_owned()))
         };
         let Some(main) = address("Debian") else {
-            bail!("this takes Debian's packages, and apt-get on this machine knows of none");
+            bail!(
+                "this takes Debian's packages, and apt-get on this machine knows of none; on a \
+                 Debian, run `apt-get update` once"
+            );
         };
         Ok(Self {
             main,

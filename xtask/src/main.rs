@@ -48,7 +48,7 @@ enum Name {
     Corpus(corpus::Arguments),
     /// Try the kernels that operators run, in virtual machines
     Vm(vm::Arguments),
-    /// Record sessions of real SSTP peers anew, in a virtual machine
+    /// Record sessions of real SSTP peers anew, in a virtual machine; takes root
     Captures(captures::Arguments),
     /// Build the static binary that is released
     Dist,

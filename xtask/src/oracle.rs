@@ -119,13 +119,7 @@ impl Serialize for Frames {
 /// Asks tshark about every capture, and writes or compares what it says.
 pub(crate) fn oracle(arguments: &Arguments) -> anyhow::Result<()> {
     programs::install(&[("tshark", "tshark")], "to ask the oracle")?;
-    let version = version()?;
-    if !version.starts_with(VERSION) {
-        bail!(
-            "this is tshark {version}, and what is kept was said by {VERSION}; run it where that \
-             is installed (Debian 12)"
-        );
-    }
+    let version = require_version()?;
     let folder = root().join(ORACLE);
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
     for capture in captures()? {
@@ -176,6 +170,18 @@ fn captures() -> anyhow::Result<Vec<PathBuf>> {
         .collect();
     captures.sort();
     Ok(captures)
+}
+
+/// Fails if tshark is of another version than the one whose words are kept.
+pub(crate) fn require_version() -> anyhow::Result<String> {
+    let version = version()?;
+    if !version.starts_with(VERSION) {
+        bail!(
+            "this is tshark {version}, and what is kept was said by {VERSION}; run it where that \
+             is installed (Debian 12)"
+        );
+    }
+    Ok(version)
 }
 
 fn version() -> anyhow::Result<String> {

@@ -16,7 +16,7 @@ use crate::{
     cli::CheckArgs,
     failure::Failure,
     host, instance, interface,
-    kernel::{Kernel, Limits, has_tcx},
+    kernel::{HookChoice, Kernel, Limits, has_tcx},
     output::{Output, WhenFull},
     settings::Config,
 };
@@ -54,9 +54,9 @@ impl fmt::Display for Grade {
 pub(super) async fn check(arguments: CheckArgs) -> Result<(), Failure> {
     let config = Config::resolve(arguments.settings, &arguments.file)?;
     let mut findings = vec![kernel_release(), privileges(), programs(&config)];
-    findings.push(hook());
+    findings.push(hook(config.hook));
     for name in &config.interfaces {
-        findings.push(watched_interface(name).await?);
+        findings.push(watched_interface(name, config.hook).await?);
     }
     for port in &config.ports {
         findings.push(listener(*port));
@@ -133,23 +133,25 @@ fn programs(config: &Config) -> Finding {
     Finding::of("programs", loaded)
 }
 
-fn hook() -> Finding {
+fn hook(choice: HookChoice) -> Finding {
     if host::require_privileges().is_err() {
         return unexamined("hook", "without privileges");
     }
-    let detail = if has_tcx() {
-        "tcx"
-    } else {
-        "clsact: this kernel has no TCX, which came with Linux 6.6"
+    let none = "this kernel has no TCX, which came with Linux 6.6";
+    let (grade, detail) = match (choice, has_tcx()) {
+        (HookChoice::Clsact, _) => (Grade::Ok, "clsact".to_owned()),
+        (_, true) => (Grade::Ok, "tcx".to_owned()),
+        (HookChoice::Auto, false) => (Grade::Ok, format!("clsact: {none}")),
+        (HookChoice::Tcx, false) => (Grade::Failure, none.to_owned()),
     };
-    Finding::new("hook", Grade::Ok, detail)
+    Finding::new("hook", grade, detail)
 }
 
 fn unexamined(what: &'static str, why: &str) -> Finding {
     Finding::new(what, Grade::Warning, format!("not examined {why}"))
 }
 
-async fn watched_interface(name: &str) -> Result<Finding, Failure> {
+async fn watched_interface(name: &str, choice: HookChoice) -> Result<Finding, Failure> {
     let found = interface::find(name).await?;
     let Some(interface) = found else {
         let detail =
@@ -158,6 +160,11 @@ async fn watched_interface(name: &str) -> Result<Finding, Failure> {
     };
     if let Some(owner) = instance::owner(name)? {
         let detail = format!("{name} is watched already, by {owner}");
+        return Ok(Finding::new("interface", Grade::Failure, detail));
+    }
+    let clsact = choice == HookChoice::Clsact || choice == HookChoice::Auto && !has_tcx();
+    if clsact && interface::has_ingress_qdisc(&interface).await? {
+        let detail = format!("{name} has an ingress qdisc, which takes the place of clsact");
         return Ok(Finding::new("interface", Grade::Failure, detail));
     }
     let detail = format!(

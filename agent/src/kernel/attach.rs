@@ -156,7 +156,8 @@ impl Kernel {
 
     /// Attaches a filter before those of others, since they may end the packet's way. Of
     /// several at one priority, the kernel asks the newest first. A priority is of one kind
-    /// of filter, though: where another kind has the first, the kernel is left to choose.
+    /// of filter and one protocol, though: where others have the first, the kernel is left to
+    /// choose.
     fn attach_filter(
         &mut self,
         name: &str,
@@ -198,11 +199,12 @@ impl Kernel {
     /// Takes the programs off an interface, and the qdisc too if we made it and nobody
     /// else uses it.
     pub async fn detach(&mut self, mut attachment: Attachment) -> Result<(), KernelError> {
-        self.detach_links(&mut attachment)?;
+        // What somebody else has taken off can't be detached; the rest is all the same.
+        let detached = self.detach_links(&mut attachment);
         if attachment.made_qdisc {
             remove_clsact_if_empty(&attachment.interface).await?;
         }
-        Ok(())
+        detached
     }
 
     /// Whether the programs still hang where they were attached. Where the kernel doesn't

@@ -70,7 +70,11 @@ impl Interfaces {
                 Err(failure) => Err(failure),
             };
             match result {
-                Ok(attachment) => watched.follow(attachment),
+                Ok(attachment) => {
+                    let hold = kernel.hold(&attachment).await?;
+                    watched.note(hold);
+                    watched.follow(attachment);
+                }
                 Err(failure) => {
                     self.detach(kernel).await;
                     return Err(failure);

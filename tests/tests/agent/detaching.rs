@@ -150,6 +150,9 @@ fn filters_of_others_that_end_a_packets_way_hide_nothing() -> Result<()> {
     Ok(())
 }
 
+/// What `check` takes for an agent with clsact.
+const CLSACT: [&str; 4] = ["-i", SERVER_INTERFACE, "--hook", "clsact"];
+
 #[test]
 fn an_ingress_qdisc_in_the_way_of_clsact_is_told() -> Result<()> {
     if !require_root() {
@@ -164,6 +167,9 @@ fn an_ingress_qdisc_in_the_way_of_clsact_is_told() -> Result<()> {
         "{}",
         ended.stderr
     );
+    let checked = execute(&lab.server, &[&["check"], &CLSACT[..]].concat())?;
+    assert_eq!(checked.status.code(), Some(3), "{}", checked.stdout);
+    assert!(checked.stdout.contains("has an ingress qdisc"));
     assert_nothing_of_ours(&lab)?;
     // TCX needs no qdisc.
     let agent = Agent::start(&lab.server, &with_hook("tcx"))?;
@@ -248,6 +254,32 @@ fn what_somebody_else_takes_off_is_put_back() -> Result<()> {
     wait_until(Duration::from_secs(10), "the programs are back", back)?;
     agent.stop()?;
     assert_nothing_of_ours(&lab)
+}
+
+#[test]
+fn a_qdisc_of_ours_goes_too_when_one_filter_was_taken_off() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let agent = Agent::start(&lab.server, &with_hook("clsact"))?;
+    let place = [
+        "filter",
+        "del",
+        "dev",
+        SERVER_INTERFACE,
+        "ingress",
+        "pref",
+        "1",
+    ];
+    tc(&lab, &place)?;
+    let back = || filters(&lab).is_ok_and(|filters| filters.contains("sstpulse_in"));
+    wait_until(Duration::from_secs(10), "the program is back", back)?;
+    tc(&lab, &place)?;
+    agent.stop()?;
+    assert_nothing_of_ours(&lab)?;
+    assert!(!has_clsact(&lab)?, "we made the qdisc, we remove it");
+    Ok(())
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::{
     machine::pack,
 };
 use crate::{
+    debian::empty,
     dist::{self, dist},
     run::target,
 };
@@ -39,10 +40,8 @@ pub(crate) fn binaries() -> anyhow::Result<[PathBuf; 2]> {
 pub(crate) fn build(kernel: &Kernel, fetched: Fetched, files: &[PathBuf]) -> anyhow::Result<Image> {
     let folder = target("vm/images").join(format!("{}-{}", kernel.version, kernel.suite));
     let root = folder.join("root");
-    if root.exists() {
-        fs::remove_dir_all(&root).with_context(|| format!("can't empty {}", root.display()))?;
-    }
-    fs::create_dir_all(root.join(INSIDE))?;
+    empty(&root)?;
+    fs::create_dir(root.join(INSIDE))?;
     for file in files {
         copy(file, &root.join(INSIDE))?;
     }

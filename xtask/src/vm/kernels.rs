@@ -2,13 +2,14 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, ensure};
 
 use crate::{
-    debian::Archive,
+    debian::{Archive, empty},
     run::{command, output, target},
 };
 
@@ -103,23 +104,27 @@ impl Kernel {
             *archive = Some(Archive::open(suites)?);
         }
         let archive = archive.as_ref().context("it was just opened")?;
+        // Under another name until all is there, so that nothing half is taken for whole.
+        let partial = root.with_extension("partial");
+        empty(&partial)?;
         for part in self.parts {
             let package = archive.newest(&format!("{part}-{}.", self.version), self.flavour)?;
-            archive.unpack(&package, &root)?;
+            archive.unpack(&package, &partial)?;
         }
         // Newer packages hold all below /usr, where modprobe does not look.
-        if !root.join("lib").exists() {
-            std::os::unix::fs::symlink("usr/lib", root.join("lib"))?;
+        if !partial.join("lib").exists() {
+            symlink("usr/lib", partial.join("lib"))?;
         }
-        let fetched = Fetched::find(&root)?;
+        let release = Fetched::find(&partial)?.release;
         // It warns of lists that newer packages leave out, and that are not needed here.
         output(
             command("depmod")
                 .arg("--basedir")
-                .arg(&root)
-                .arg(&fetched.release),
+                .arg(&partial)
+                .arg(release),
         )?;
-        Ok(fetched)
+        fs::rename(&partial, &root).with_context(|| format!("can't make {}", root.display()))?;
+        Fetched::find(&root)
     }
 }
 

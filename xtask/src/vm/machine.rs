@@ -17,15 +17,17 @@ use crate::run::command;
 /// The program that emulates it.
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
-/// Packs a folder as a kernel's first root.
+/// Packs a folder as a kernel's first root. The archive appears when it is whole.
 pub(crate) fn pack(folder: &Path, archive: &Path) -> anyhow::Result<()> {
-    let list = "find . -print0 | cpio --null --create --format=newc --owner=0:0 --quiet";
+    let partial = archive.with_extension("partial");
+    let list = "set -e; list=$(mktemp); find . -print0 > $list; \
+        cpio --null --create --format=newc --owner=0:0 --quiet < $list; rm $list";
+    let packed =
+        File::create(&partial).with_context(|| format!("can't write {}", partial.display()))?;
     let status = command("sh")
         .args(["-c", list])
         .current_dir(folder)
-        .stdout(
-            File::create(archive).with_context(|| format!("can't write {}", archive.display()))?,
-        )
+        .stdout(packed)
         .status()
         .context("can't run cpio")?;
     ensure!(
@@ -33,7 +35,7 @@ pub(crate) fn pack(folder: &Path, archive: &Path) -> anyhow::Result<()> {
         "packing {} ended with {status}",
         folder.display()
     );
-    Ok(())
+    fs::rename(&partial, archive).with_context(|| format!("can't make {}", archive.display()))
 }
 
 /// A machine that is to be booted.

@@ -62,6 +62,7 @@ pub(crate) fn vm(arguments: &Arguments) -> anyhow::Result<()> {
     let binaries = image::binaries()?;
     let mut archive = None;
     let mut suites: Vec<&str> = chosen.iter().map(|kernel| kernel.suite).collect();
+    suites.sort_unstable();
     suites.dedup();
     let mut reports = Vec::new();
     for kernel in &chosen {
@@ -81,8 +82,10 @@ pub(crate) fn vm(arguments: &Arguments) -> anyhow::Result<()> {
 /// Installs what it takes to boot a machine.
 pub(crate) fn install_programs() -> anyhow::Result<()> {
     programs::install(&PROGRAMS, "to boot kernels")?;
-    if !programs::exists(QEMU) {
-        bail!("{QEMU} is missing, which runs the kernels; install QEMU (Debian: qemu-system-x86)");
+    for (program, package) in PROGRAMS {
+        if !programs::exists(program) {
+            bail!("{program} is missing, without which no kernel boots here; install {package}");
+        }
     }
     Ok(())
 }

@@ -29,10 +29,11 @@ const DEAD_AFTER: &str = "60s";
 pub(crate) fn record_all(steps: &mut Steps) -> Result<()> {
     fit_out().context("cannot fit the machine out for pppd")?;
     let only: Vec<String> = env::args().skip(2).collect();
-    for (name, play) in SCENARIOS {
-        if only.is_empty() || only.iter().any(|part| name.contains(part.as_str())) {
-            steps.take(name, || record(name, *play))?;
-        }
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part));
+    let chosen: Vec<_> = SCENARIOS.iter().filter(|(name, _)| wanted(name)).collect();
+    ensure!(!chosen.is_empty(), "no scenario has such a name");
+    for (name, play) in chosen {
+        steps.take(name, || record(name, *play))?;
     }
     steps.tell(&json!({ "failed": steps.failed }).to_string())?;
     Ok(())
