@@ -2,6 +2,7 @@
 
 mod formats;
 mod pipes;
+mod real_peers;
 mod usage;
 
 use std::{
