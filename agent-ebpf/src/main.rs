@@ -62,7 +62,7 @@ pub fn sstpulse_out_ip(context: TcContext) -> i32 {
 /// slot would take a system call.
 #[classifier]
 pub fn sstpulse_free(_: TcContext) -> i32 {
-    maps::free_next() as i32
+    maps::free_next().cast_signed()
 }
 
 #[inline(always)]

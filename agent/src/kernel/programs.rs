@@ -1,11 +1,11 @@
 //! Loading the programs, with their maps sized and their constants set.
 
-use std::{collections::BTreeSet, num::NonZeroU32};
+use std::{collections::BTreeSet, num::NonZeroU32, panic::resume_unwind, thread};
 
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions, VerifierLogLevel, include_bytes_aligned,
     maps::{HashMap, MapData, PerCpuArray, RingBuf, Stack},
-    programs::{ProgramError, SchedClassifier},
+    programs::{Program, ProgramError, SchedClassifier},
 };
 use sstpulse_common::{
     Counters, FlowKey, Framing, HalfOpen, SessionRecord, Side, counters::Counter,
@@ -196,18 +196,21 @@ impl Kernel {
     }
 
     /// Loads the programs for interfaces with this framing, unless they are loaded. Most hosts
-    /// need one pair, and the verifier takes its time for each.
+    /// need one pair; the verifier takes its time for each, and looks at both at once.
     pub fn load_programs(&mut self, framing: Framing) -> Result<(), KernelError> {
         let hooks = Hooks::of(framing);
-        for name in [hooks.ingress, hooks.egress] {
-            let program = classifier(&mut self.ebpf, name)?;
-            if program.fd().is_err() {
-                program.load().map_err(|error| {
-                    KernelError::new(format!("can't load program {name}"), &error)
-                })?;
-            }
-        }
-        Ok(())
+        let wanted = |name: &str| [hooks.ingress, hooks.egress].contains(&name);
+        thread::scope(|scope| {
+            let loads: Vec<_> = self
+                .ebpf
+                .programs_mut()
+                .filter(|(name, _)| wanted(name))
+                .map(|(name, program)| scope.spawn(move || load_program(name, program)))
+                .collect();
+            loads
+                .into_iter()
+                .try_for_each(|load| load.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })
     }
 
     /// The stream of notices; `None` if it was taken before.
@@ -317,6 +320,16 @@ pub(super) fn load_maps(
         .override_global("TIME_FROM_PACKET", &time_from_packet, true)
         .load(OBJECT)
         .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))
+}
+
+/// Loads a program, unless it is loaded.
+fn load_program(name: &str, program: &mut Program) -> Result<(), KernelError> {
+    let fail = |error| KernelError::new(format!("can't load program {name}"), &error);
+    let program: &mut SchedClassifier = program.try_into().map_err(fail)?;
+    if program.fd().is_ok() {
+        return Ok(());
+    }
+    program.load().map_err(fail)
 }
 
 /// Makes all slots free, the lowest the first to be used.
