@@ -12,11 +12,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::links::{self, Via};
 use crate::namespace::{Namespace, PREFIX};
+use crate::netem;
 use crate::offloads::{self, RECEIVE_MERGING, TCP_SEGMENTATION};
 use crate::path::{CLIENT_TUN, Path, ROUTER_TUN};
 use crate::root;
@@ -200,6 +202,15 @@ impl Lab {
         self.client.run(|| {
             links::add_addresses(CLIENT_TUN, v4, 32)?;
             links::add_addresses(CLIENT_TUN, v6, 128)
+        })
+    }
+
+    /// Has the router hold every packet for `delay` and lose this share of them (0 to 1), either
+    /// way, by the kernel's own emulator.
+    pub fn emulate(&self, delay: Duration, loss: f64) -> Result<()> {
+        self.router.run(|| {
+            netem::emulate(ROUTER_INTERFACE, delay, loss)?;
+            netem::emulate(ROUTER_TUN, delay, loss)
         })
     }
 

@@ -25,9 +25,7 @@ fn rust_source() -> anyhow::Result<()> {
 
 /// Installs the standard library for a target.
 pub(crate) fn target_library(triple: &str) -> anyhow::Result<()> {
-    let sysroot = output(command("rustc").args(["--print", "sysroot"]))?;
-    let library = Path::new(sysroot.trim()).join("lib/rustlib").join(triple);
-    if !library.exists() {
+    if !rustlib()?.join(triple).exists() {
         eprintln!("xtask: installing the target {triple} through rustup");
         run(command("rustup").args(["target", "add", triple]))?;
     }
@@ -50,10 +48,15 @@ pub(crate) fn host() -> anyhow::Result<String> {
         .context("rustc does not say what it builds for")
 }
 
+/// Where the toolchain keeps its libraries, those of each target in a folder.
+fn rustlib() -> anyhow::Result<PathBuf> {
+    let sysroot = output(command("rustc").args(["--print", "sysroot"]))?;
+    Ok(Path::new(sysroot.trim()).join("lib/rustlib"))
+}
+
 /// Installs a component of the toolchain unless `file` of it is there, and says where.
 fn component(name: &str, file: &Path) -> anyhow::Result<PathBuf> {
-    let sysroot = output(command("rustc").args(["--print", "sysroot"]))?;
-    let file = Path::new(sysroot.trim()).join("lib/rustlib").join(file);
+    let file = rustlib()?.join(file);
     if !file.exists() {
         eprintln!("xtask: installing {name} through rustup");
         run(command("rustup").args(["component", "add", name]))?;

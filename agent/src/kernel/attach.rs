@@ -216,7 +216,8 @@ impl Kernel {
             Hook::Clsact => interface::filters(interface).await?,
         };
         let mut hold = Hold::First;
-        for (name, attach_type) in programs(interface) {
+        for ((name, attach_type), (direction, _)) in programs(interface).into_iter().zip(DIRECTIONS)
+        {
             let id = classifier(&mut self.ebpf, name)?.info()?.id();
             let order: Vec<Option<u32>> = match attachment.hook {
                 Hook::Tcx => match SchedClassifier::query_tcx(&interface.name, attach_type) {
@@ -225,7 +226,7 @@ impl Kernel {
                 },
                 Hook::Clsact => filters
                     .iter()
-                    .filter(|filter| filter.direction == direction_name(attach_type))
+                    .filter(|filter| filter.direction == direction)
                     .map(|filter| filter.program_id)
                     .collect(),
             };
@@ -252,15 +253,7 @@ impl Kernel {
     }
 }
 
-/// A direction's name, as in [`Filter::direction`].
-fn direction_name(attach_type: TcAttachType) -> &'static str {
-    match attach_type {
-        TcAttachType::Ingress => "ingress",
-        _ => "egress",
-    }
-}
-
-/// The programs an interface gets, and where.
+/// The programs an interface gets, and where; in the order of [`DIRECTIONS`].
 fn programs(interface: &Interface) -> [(&'static str, TcAttachType); 2] {
     let hooks = Hooks::of(interface.framing);
     [

@@ -4,8 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{
-    Agent, Client, Lab, ROUTER_INTERFACE, SERVER_INTERFACE, SERVER_V4, Server, Tls, netem,
-    path::ROUTER_TUN,
+    Agent, Client, Lab, SERVER_INTERFACE, SERVER_V4, Server, Tls,
     tcp_info::{TcpInfo, tcp_info},
     wait_until,
 };
@@ -23,7 +22,7 @@ const LENGTH: u64 = 1_000_000;
 /// Counts the session beside the server's socket: both must say the same.
 pub(super) fn session() -> Result<String> {
     let lab = Lab::new()?;
-    emulate(&lab, LOSS)?;
+    lab.emulate(DELAY, LOSS)?;
     let agent = Agent::start(&lab.server, &["--interface", SERVER_INTERFACE])?;
     let tls = Tls::new()?;
     let server = Server::start(&lab.server, SocketAddr::from((SERVER_V4, 443)), &tls)?;
@@ -31,7 +30,7 @@ pub(super) fn session() -> Result<String> {
     client.download(LENGTH)?;
     client.upload(LENGTH)?;
     // What comes after the last look at the socket is not lost.
-    emulate(&lab, 0.0)?;
+    lab.emulate(DELAY, 0.0)?;
     let socket = at_rest(&lab, server.address(), client.local_addr())?;
     client.close()?;
     let line = agent.wait_for("session.end", |line| line.session_end().is_some())?;
@@ -65,13 +64,6 @@ pub(super) fn session() -> Result<String> {
         "{} retransmits as the socket counts, least round trip {least} us, ended by {} with {}",
         told.retransmits, end.end.by, end.end.how
     ))
-}
-
-fn emulate(lab: &Lab, loss: f64) -> Result<()> {
-    for interface in [ROUTER_INTERFACE, ROUTER_TUN] {
-        lab.router.run(|| netem::emulate(interface, DELAY, loss))?;
-    }
-    Ok(())
 }
 
 /// The server's socket, once the client has acknowledged all.

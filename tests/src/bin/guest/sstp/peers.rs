@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lab::{
-    Agent, Exchange, Lab, Namespace, PlainServer, Process, ROUTER_INTERFACE, SERVER_INTERFACE,
-    SERVER_V4, Tls, netem, path::ROUTER_TUN, plain, wait_until,
+    Agent, Exchange, Lab, Namespace, PlainServer, Process, SERVER_INTERFACE, SERVER_V4, Tls, plain,
+    wait_until,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -101,7 +101,7 @@ impl Tunnel {
                 host.set_sysctl("net/ipv4/tcp_rmem", "4096 32768 65536")?;
             }
         }
-        emulate(&lab, options.delay, 0.0)?;
+        lab.emulate(options.delay, 0.0)?;
         let dump = dump(&lab.server)?;
         let arguments = ["--interface", SERVER_INTERFACE, "--dead-after", DEAD_AFTER];
         let agent = Agent::start(&lab.server, &arguments)?;
@@ -148,11 +148,6 @@ impl Tunnel {
             }
             Ok(())
         })
-    }
-
-    /// Changes what the path does, both ways.
-    pub(super) fn emulate(&self, delay: Duration, loss: f64) -> Result<()> {
-        emulate(&self.lab, delay, loss)
     }
 
     /// Sends a signal to the client.
@@ -236,13 +231,6 @@ fn prepare(options: Options) -> Result<()> {
     let client = format!("nodetach\nnoauth\n{common}{echo}{}", log("client"));
     fs::create_dir_all("/etc/ppp/peers")?;
     fs::write("/etc/ppp/peers/lab", client)?;
-    Ok(())
-}
-
-fn emulate(lab: &Lab, delay: Duration, loss: f64) -> Result<()> {
-    for interface in [ROUTER_INTERFACE, ROUTER_TUN] {
-        lab.router.run(|| netem::emulate(interface, delay, loss))?;
-    }
     Ok(())
 }
 

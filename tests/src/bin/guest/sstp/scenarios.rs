@@ -53,9 +53,9 @@ fn loss() -> Result<Recording> {
         delay: DELAY,
         ..USUAL
     })?;
-    tunnel.emulate(DELAY, 0.02)?;
+    tunnel.lab.emulate(DELAY, 0.02)?;
     tunnel.carry(2 * BYTES)?;
-    tunnel.emulate(DELAY, 0.0)?;
+    tunnel.lab.emulate(DELAY, 0.0)?;
     hang_up(tunnel)
 }
 
