@@ -38,6 +38,7 @@ pub mod record;
 pub mod repeated;
 pub mod segment;
 pub mod sequence;
+pub mod tls;
 pub mod track;
 
 pub use counters::Counters;
