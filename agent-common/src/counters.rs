@@ -14,6 +14,9 @@ pub enum Counter {
     IndexRefused,
     /// Notices that the ring buffer had no room for. The scan finds what they told.
     NoticesLost,
+    /// Payloads of openings that their ring buffer had no room for. What the TLS handshake
+    /// and the set-up of these sessions show is not known.
+    PayloadsLost,
     /// Entries made in the table of half-open connections.
     HalfOpenInserted,
     /// Entries taken from it because the handshake completed.

@@ -2,16 +2,20 @@
 //! more segment of a session.
 
 use crate::{
-    FlowKey, HalfOpen, NoticeKind, Segment, SessionRecord, Side,
+    DirectionRecord, FlowKey, HalfOpen, Notice, Segment, SessionRecord, Side, Told,
     counters::Counter,
-    record::SlotState,
-    track::{Outcome, track},
+    payload,
+    record::{Attention, SlotState},
+    track::track,
 };
 
 /// Where flows are kept: the kernel's maps, or the like of them in memory.
 ///
 /// A slot is named by its number, so that no record is borrowed while another is made.
 pub trait Tables {
+    /// How the payload of a segment can be got at.
+    type Payload: ?Sized;
+
     /// The slot of a session.
     fn find(&mut self, key: &FlowKey) -> Option<u32>;
     /// The record in a slot.
@@ -37,14 +41,46 @@ pub trait Tables {
     /// Forgets an attempt.
     fn remove_half_open(&mut self, key: &FlowKey);
     /// Tells the agent; false if it can't be told.
-    fn notify(&mut self, kind: NoticeKind, slot: u32, now: u64) -> bool;
+    fn notify(&mut self, notice: &Notice) -> bool;
+    /// Does what is to be done after a segment was counted: [`afterwards`].
+    ///
+    /// Inside the kernel, that is a function of its own, which the verifier looks into once,
+    /// and not once for each way through the tracker.
+    fn afterwards(&mut self, found: Found, told: Told, segment: &Segment, payload: &Self::Payload);
+    /// Hands the payload of a segment of the opening to the agent.
+    fn hand_over(&mut self, found: Found, segment: &Segment, payload: &Self::Payload);
+    /// [Notes](payload::note) the small records in the last segment of a buffer.
+    fn note(&mut self, found: Found, segment: &Segment, payload: &Self::Payload);
+    /// The same value, of which the kernel's verifier knows nothing.
+    #[inline(always)]
+    fn forget(told: Told) -> Told {
+        told
+    }
     /// Counts one.
     fn count(&mut self, counter: Counter);
 }
 
+/// A segment's place: which session, who sent it, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// The session's slot.
+    pub slot: u32,
+    /// Who sent it.
+    pub side: Side,
+    /// When it was seen, in nanoseconds, monotonic.
+    pub now: u64,
+}
+
 /// Takes in a segment that `side` sent at `now` (nanoseconds, monotonic).
 #[inline(always)]
-pub fn observe<T: Tables>(tables: &mut T, side: Side, key: &FlowKey, segment: &Segment, now: u64) {
+pub fn observe<T: Tables>(
+    tables: &mut T,
+    side: Side,
+    key: &FlowKey,
+    segment: &Segment,
+    payload: &T::Payload,
+    now: u64,
+) {
     if segment.flags.syn() {
         return handshake(tables, side, key, segment, now);
     }
@@ -58,17 +94,49 @@ pub fn observe<T: Tables>(tables: &mut T, side: Side, key: &FlowKey, segment: &S
     let Some(record) = tables.record(slot) else {
         return;
     };
-    match track(record, side, segment, now) {
-        Outcome::Counted => {}
-        Outcome::Ended => notify(tables, NoticeKind::SessionEnd, slot, now),
-        Outcome::OtherInterface => tables.count(Counter::OtherInterface),
-        Outcome::OutOfWindow => tables.count(Counter::OutOfWindow),
+    let of_payload = T::forget(payload::told(record, side, segment));
+    let told = T::forget(track(record, side, segment, now)) | of_payload;
+    if told != Told::NOTHING {
+        tables.afterwards(Found { slot, side, now }, told, segment, payload);
+    }
+}
+
+/// Counts, tells and looks at what is worth it in a segment of a session, which the tracker
+/// has counted.
+#[inline(always)]
+pub fn afterwards<T: Tables>(
+    tables: &mut T,
+    found: Found,
+    told: Told,
+    segment: &Segment,
+    payload: &T::Payload,
+) {
+    let Some(record) = tables.record(found.slot) else {
+        return;
+    };
+    let watched = record.head.attention & Attention::WATCHED != 0;
+    let start_ns = record.head.start_ns;
+    if told.for_notice(watched) != Told::NOTHING {
+        notify(tables, told.for_notice(watched), found, start_ns, segment);
+    }
+    if told.has(Told::OTHER_INTERFACE) {
+        return tables.count(Counter::OtherInterface);
+    }
+    if told.has(Told::OUT_OF_WINDOW) {
+        return tables.count(Counter::OutOfWindow);
+    }
+    if told.has(Told::OPENING) {
+        tables.hand_over(found, segment, payload);
+    }
+    if told.has(Told::SMALL) {
+        tables.note(found, segment, payload);
     }
 }
 
 #[inline(always)]
-fn notify<T: Tables>(tables: &mut T, kind: NoticeKind, slot: u32, now: u64) {
-    if !tables.notify(kind, slot, now) {
+fn notify<T: Tables>(tables: &mut T, told: Told, found: Found, start_ns: u64, segment: &Segment) {
+    let Found { slot, side, now } = found;
+    if !tables.notify(&Notice::of(told, slot, start_ns, side, segment, now)) {
         tables.count(Counter::NoticesLost);
     }
 }
@@ -140,14 +208,21 @@ fn supersede<T: Tables>(
             server.segments += 1;
             server.syn_retransmits = server.syn_retransmits.saturating_add(1);
             server.last_seen_ns = now;
+            server.flags |= DirectionRecord::AFTERWARDS;
         } else {
             tables.count(Counter::OtherInterface);
         }
         return false;
     }
     record.head.state = SlotState::SUPERSEDED;
+    let start_ns = record.head.start_ns;
     tables.withdraw(key);
-    notify(tables, NoticeKind::SessionEnd, slot, now);
+    let found = Found {
+        slot,
+        side: Side::Server,
+        now,
+    };
+    notify(tables, Told::SESSION_END, found, start_ns, segment);
     true
 }
 
@@ -203,7 +278,8 @@ fn prove<T: Tables>(
     } else {
         Counter::SessionsMidstream
     });
-    notify(tables, NoticeKind::SessionStart, slot, now);
+    let found = Found { slot, side, now };
+    notify(tables, Told::SESSION_START, found, now, segment);
     Some(slot)
 }
 

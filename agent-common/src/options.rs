@@ -113,6 +113,7 @@ impl OptionReader {
             segment.options = self.options;
         } else {
             segment.duplicate = self.duplicate(segment.ack);
+            segment.hole_reported = self.hole(segment.ack);
         }
     }
 
@@ -135,6 +136,13 @@ impl OptionReader {
         } else {
             0
         }
+    }
+
+    /// Whether one of the first two SACK blocks lies beyond `ack`.
+    #[inline(always)]
+    fn hole(&self, ack: u32) -> bool {
+        let [first, _, second, _] = self.sack;
+        (self.blocks > 0 && after(first, ack) > 0) || (self.blocks > 1 && after(second, ack) > 0)
     }
 
     /// Takes note of the next option; false if there is none.

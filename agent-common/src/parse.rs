@@ -88,7 +88,7 @@ pub struct Parsed {
     /// Where in the packet the TCP options begin. They are for the caller to
     /// [read](crate::OptionReader).
     pub options: usize,
-    /// How many bytes of options there are.
+    /// How many bytes of options there are. After them comes the payload.
     pub options_length: u32,
     /// Whether they are worth reading: those of a SYN are, and those that may hold SACK
     /// blocks.
@@ -323,6 +323,7 @@ fn tcp<B: Bytes + ?Sized>(
         from_capture: false,
         options: TcpOptions::default(),
         duplicate: 0,
+        hole_reported: false,
     };
     let options = internet.tcp + TCP_HEADER;
     let options_length = checked(u32::from(header.byte(12) >> 4) * 4, TCP_HEADER)?;

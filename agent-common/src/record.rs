@@ -10,9 +10,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, FlowKey, HalfOpen, Segment, Side, TcpOptions};
+use crate::{Address, FlowKey, HalfOpen, Segment, Side, TcpOptions, payload};
 
-/// A session: five cache lines. A segment touches the head of both directions' halves
+/// A session: six cache lines. A segment touches the head of both directions' halves
 /// and, in the steady state, writes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(64))]
@@ -23,6 +23,10 @@ pub struct SessionRecord {
     pub from_client: DirectionRecord,
     /// What the server sent.
     pub from_server: DirectionRecord,
+    /// The client's last small TLS records.
+    pub client_trail: Trail,
+    /// The server's last small TLS records.
+    pub server_trail: Trail,
 }
 
 /// What belongs to a session as a whole: one cache line.
@@ -35,8 +39,11 @@ pub struct SessionHead {
     pub state: u8,
     /// One of the constants of [`SeenFrom`].
     pub seen_from: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// What the agent wants to be told: the constants of [`Attention`]. The agent writes it.
+    pub attention: u8,
+    /// The longest payload of a segment that is looked into for small records, in bytes; at
+    /// most [`payload::SMALL`](crate::payload::SMALL). The agent writes it, by the cipher.
+    pub small: u8,
     /// When the record was made, on the monotonic clock, in nanoseconds.
     pub start_ns: u64,
     /// Round-trip times from the server's host to the client.
@@ -66,6 +73,16 @@ impl SeenFrom {
     pub const MIDSTREAM: u8 = 2;
 }
 
+/// What the agent wants to be told of a session.
+pub struct Attention;
+
+impl Attention {
+    /// It looks at the session often enough to see by itself what a notice would tell.
+    pub const WATCHED: u8 = 1;
+    /// It has seen enough of the payload.
+    pub const NO_PAYLOAD: u8 = 2;
+}
+
 /// Round-trip times in microseconds, 0 while unknown. Samples follow Karn's rule: none
 /// is taken over a retransmission. They include the client's delayed acknowledgments.
 #[derive(
@@ -84,6 +101,19 @@ pub struct Rtt {
 }
 
 impl Rtt {
+    /// The least by which a round-trip time must exceed the shortest to be
+    /// [inflated](Self::inflated), in microseconds.
+    pub const INFLATED_BY_US: u32 = 200_000;
+
+    /// Whether a round-trip time says that packets wait in a queue that is too long: four
+    /// times the shortest, and [`Self::INFLATED_BY_US`] more.
+    #[inline(always)]
+    pub const fn inflated(&self, rtt_us: u32) -> bool {
+        self.min_us != 0
+            && rtt_us / 4 >= self.min_us
+            && rtt_us - self.min_us >= Self::INFLATED_BY_US
+    }
+
     /// Takes a sample in.
     #[inline(always)]
     pub fn sample(&mut self, rtt_us: u32) {
@@ -179,6 +209,75 @@ pub struct DirectionRecord {
     pub options: u8,
 }
 
+/// The last small TLS records of one side, of those that a segment holds whole: echoes,
+/// aborts, alerts.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Trail {
+    /// The number of this side's first byte; 0 if the handshake was not seen.
+    pub first_seq: u32,
+    /// When each was seen, by [`DirectionRecord::stall_clock_ms`]; 0 if there is none.
+    pub seen_ms: [u32; Self::LENGTH],
+    /// What each carries: a [`ContentType`](crate::tls::ContentType).
+    pub content_type: [u8; Self::LENGTH],
+    /// Bytes after each one's header.
+    pub length: [u8; Self::LENGTH],
+    /// How many there were, going round.
+    pub written: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// A record of a [`Trail`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SmallRecord {
+    /// When it was seen, by [`DirectionRecord::stall_clock_ms`].
+    pub seen_ms: u32,
+    /// What it carries: a [`ContentType`](crate::tls::ContentType).
+    pub content_type: u8,
+    /// Bytes after its header.
+    pub length: u8,
+}
+
+impl Trail {
+    /// How many records are kept.
+    pub const LENGTH: usize = 4;
+
+    /// Nothing was seen.
+    pub const EMPTY: Self = Self {
+        first_seq: 0,
+        seen_ms: [0; Self::LENGTH],
+        content_type: [0; Self::LENGTH],
+        length: [0; Self::LENGTH],
+        written: 0,
+        reserved: [0; 3],
+    };
+
+    /// Takes a record in, in place of the oldest.
+    #[inline(always)]
+    pub fn push(&mut self, record: SmallRecord) {
+        let at = usize::from(self.written) % Self::LENGTH;
+        self.seen_ms[at] = record.seen_ms;
+        self.content_type[at] = record.content_type;
+        self.length[at] = record.length;
+        self.written = self.written.wrapping_add(1);
+    }
+
+    /// The records, the last one first.
+    pub fn newest_first(&self) -> impl Iterator<Item = SmallRecord> {
+        (1..=Self::LENGTH).map_while(|back| {
+            let at = usize::from(self.written).wrapping_sub(back) % Self::LENGTH;
+            (self.seen_ms[at] != 0).then(|| SmallRecord {
+                seen_ms: self.seen_ms[at],
+                content_type: self.content_type[at],
+                length: self.length[at],
+            })
+        })
+    }
+}
+
 /// A stretch of sequence numbers, and when it was noted.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -213,6 +312,12 @@ impl DirectionRecord {
     pub const ENDED: u8 = 8;
     /// That segment was a RST.
     pub const RESET_ENDED: u8 = 16;
+    /// Of the client: new data came after the RST that ended the session, so somebody else
+    /// had sent that. Of the server: it repeated its SYN-ACK after the client's ACK had
+    /// come, so its queue of connections to accept was full.
+    pub const AFTERWARDS: u8 = 32;
+    /// This side's last acknowledgment reports that bytes beyond it have arrived (SACK).
+    pub const HOLE_REPORTED: u8 = 64;
 
     /// The handshake was not seen, so the shift count of the window is not known.
     pub const SCALE_UNKNOWN: u8 = 0xff;
@@ -303,7 +408,8 @@ impl SessionRecord {
             },
             state: SlotState::FREE,
             seen_from: 0,
-            reserved: [0; 2],
+            attention: 0,
+            small: 0,
             start_ns: 0,
             rtt: Rtt {
                 handshake_us: 0,
@@ -314,6 +420,8 @@ impl SessionRecord {
         },
         from_client: Self::EMPTY,
         from_server: Self::EMPTY,
+        client_trail: Trail::EMPTY,
+        server_trail: Trail::EMPTY,
     };
 
     /// Fills a free record from a handshake that a segment of `side` completes `now`. The
@@ -330,7 +438,10 @@ impl SessionRecord {
         self.head.key = *key;
         self.head.start_ns = now;
         self.head.seen_from = SeenFrom::HANDSHAKE;
+        self.head.small = payload::SMALL_AT_FIRST;
         half_open.open(&mut self.from_client, &mut self.from_server);
+        self.client_trail.first_seq = self.from_client.seq_next;
+        self.server_trail.first_seq = self.from_server.seq_next;
         let rtt_us = half_open.rtt_us(now);
         // Unless it was the server's own segment that told.
         if rtt_us != 0 && side == Side::Client {
@@ -346,6 +457,8 @@ impl SessionRecord {
         self.head.key = *key;
         self.head.start_ns = now;
         self.head.seen_from = SeenFrom::MIDSTREAM;
+        self.head.small = payload::SMALL_AT_FIRST;
+        self.head.attention = Attention::NO_PAYLOAD;
         self.from_server.seq_next = segment.seq;
         self.from_server.ack = segment.ack;
         self.from_server.window_scale = DirectionRecord::SCALE_UNKNOWN;
@@ -354,6 +467,24 @@ impl SessionRecord {
         self.from_client.window_scale = DirectionRecord::SCALE_UNKNOWN;
         // Unknown until the client says something; zero would read as a closed window.
         self.from_client.window = u16::MAX;
+    }
+
+    /// What `side` sent.
+    #[inline(always)]
+    pub const fn sent_by(&self, side: Side) -> &DirectionRecord {
+        match side {
+            Side::Client => &self.from_client,
+            Side::Server => &self.from_server,
+        }
+    }
+
+    /// The last small records of `side`.
+    #[inline(always)]
+    pub const fn trail_of(&mut self, side: Side) -> &mut Trail {
+        match side {
+            Side::Client => &mut self.client_trail,
+            Side::Server => &mut self.server_trail,
+        }
     }
 
     /// Whether a segment has ended the session.
@@ -365,4 +496,5 @@ impl SessionRecord {
 
 const _: () = assert!(size_of::<SessionHead>() == 64);
 const _: () = assert!(size_of::<DirectionRecord>() == 128);
-const _: () = assert!(size_of::<SessionRecord>() == 320);
+const _: () = assert!(size_of::<Trail>() == 32);
+const _: () = assert!(size_of::<SessionRecord>() == 384);

@@ -3,12 +3,13 @@
 use crate::TcpOptions;
 
 /// Which end sent a segment. The names need no vantage point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Side {
     /// The end that opened the connection.
-    Client,
+    Client = 0,
     /// The end on the watched port.
-    Server,
+    Server = 1,
 }
 
 /// The control bits of the TCP header (RFC 9293, section 3.1), low byte.
@@ -83,6 +84,8 @@ pub struct Segment {
     pub options: TcpOptions,
     /// Bytes that its D-SACK block reports as received twice; 0 without one.
     pub duplicate: u32,
+    /// It reports that bytes beyond its acknowledgment number have arrived (SACK, RFC 2018).
+    pub hole_reported: bool,
 }
 
 impl Segment {

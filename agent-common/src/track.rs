@@ -10,29 +10,26 @@
 //! the owner has been silent for [`OWNERSHIP_NS`].
 
 use crate::{
-    DirectionRecord, Segment, SessionRecord, Side,
+    DirectionRecord, Segment, SessionRecord, Side, Told,
     half_open::microseconds,
     record::{Mark, SessionHead},
     repeated::{Part, Repeated},
     sequence::{after, within},
 };
 
-/// What came of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Counted.
-    Counted,
-    /// Counted, and with it the session has ended.
-    Ended,
-    /// Passed over: another interface owns this direction.
-    OtherInterface,
-    /// Passed over, but for the count of RSTs: numbers outside the windows, which the
-    /// server's TCP drops as well.
-    OutOfWindow,
-}
-
 /// How long the owner of a direction must be silent before another interface takes over.
 pub const OWNERSHIP_NS: u64 = 1_000_000_000;
+
+/// How long the server must have been silent before it sends data again for that to be a
+/// timeout, and no answer to what the client reports. The timer takes 200 ms at least
+/// (`TCP_RTO_MIN` in `include/net/tcp.h`).
+pub const PAUSE_NS: u64 = 150_000_000;
+
+/// Segments sent again that make one notice.
+pub const REPETITIONS: u32 = 16;
+
+/// RSTs of one side that are told one by one.
+const MOST_RESETS_TOLD: u16 = 8;
 
 /// What stands for a round trip while none has been measured (Wireshark's limit).
 const OVERTAKEN_NS: u64 = 3_000_000;
@@ -41,28 +38,31 @@ const OVERTAKEN_NS: u64 = 3_000_000;
 /// trail behind by as much (Linux conntrack's `MAXACKWINDOW`).
 const LEAST_WINDOW: u32 = 66_000;
 
-/// Counts a segment that `side` sent in the session's record. `now` is in nanoseconds of
-/// a monotonic clock. SYNs don't come here.
+/// Counts a segment that `side` sent in the session's record, and says what there is to tell
+/// of it. `now` is in nanoseconds of a monotonic clock. SYNs don't come here.
 #[inline(always)]
-pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64) -> Outcome {
+pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64) -> Told {
     let SessionRecord {
         head,
         from_client,
         from_server,
+        client_trail: _,
+        server_trail: _,
     } = record;
     match side {
         Side::Client => {
             if !owns(from_client, segment, now) {
-                return Outcome::OtherInterface;
+                return Told::OTHER_INTERFACE;
             }
             if !plausible(from_client, from_server, segment, now) {
                 if segment.flags.rst() {
                     // Without effect, but whoever forges RSTs shows by their number.
                     from_client.resets = from_client.resets.saturating_add(1);
+                    return Told::OUT_OF_WINDOW | tell_reset(from_client);
                 }
-                return Outcome::OutOfWindow;
+                return Told::OUT_OF_WINDOW;
             }
-            measure(head, from_client, from_server, segment, now);
+            let inflated = measure(head, from_client, from_server, segment, now);
             catch_up(from_client, from_server);
             count(from_client, segment, now);
             if segment.flags.rst() {
@@ -70,13 +70,14 @@ pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64
                 return reset(from_client, from_server, effective);
             }
             acknowledge(from_client, from_server, segment);
-            receive(head, from_client, from_server, segment, now);
-            finish(from_client, from_server, segment)
+            let received = receive(head, from_client, from_server, segment, now);
+            inflated | received | finish(from_client, from_server, segment)
         }
         Side::Server => {
             if !owns(from_server, segment, now) {
-                return Outcome::OtherInterface;
+                return Told::OTHER_INTERFACE;
             }
+            let silent_ns = now.saturating_sub(from_server.last_seen_ns);
             count(from_server, segment, now);
             if segment.flags.rst() {
                 // A firewall of this host can answer a forged segment with a RST that
@@ -85,8 +86,8 @@ pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64
                 return reset(from_server, from_client, effective);
             }
             acknowledge(from_server, from_client, segment);
-            send(from_server, from_client, segment, now);
-            finish(from_server, from_client, segment)
+            let sent = send(from_server, from_client, segment, silent_ns, now);
+            sent | finish(from_server, from_client, segment)
         }
     }
 }
@@ -190,7 +191,8 @@ fn count(own: &mut DirectionRecord, segment: &Segment, now: u64) {
     own.ttl_last = segment.ttl;
 }
 
-/// Takes an RTT sample if this is the client's first acknowledgment of the marked stretch.
+/// Takes an RTT sample if this is the client's first acknowledgment of the marked stretch,
+/// and tells if it is inflated.
 #[inline(always)]
 fn measure(
     head: &mut SessionHead,
@@ -198,30 +200,40 @@ fn measure(
     server: &DirectionRecord,
     segment: &Segment,
     now: u64,
-) {
+) -> Told {
     // Copied before our acknowledgment number moves on: after that, egress may mark anew.
     let mark = server.mark;
     let crosses = after(segment.ack, mark.end) >= 0 && after(client.ack, mark.end) < 0;
     // A mark from the future was set by another CPU just now.
     let sent = mark.since_ns != 0 && mark.since_ns < now;
-    if sent && crosses && segment.flags.ack() {
-        head.rtt.sample(microseconds(now - mark.since_ns));
+    if !sent || !crosses || !segment.flags.ack() {
+        return Told::NOTHING;
     }
+    let rtt_us = microseconds(now - mark.since_ns);
+    let inflated = head.rtt.inflated(rtt_us);
+    head.rtt.sample(rtt_us);
+    Told::RTT_INFLATED.when(inflated)
 }
 
 /// A RST. One without effect is counted, and the session goes on.
 #[inline(always)]
-fn reset(own: &mut DirectionRecord, peer: &DirectionRecord, effective: bool) -> Outcome {
+fn reset(own: &mut DirectionRecord, peer: &DirectionRecord, effective: bool) -> Told {
     if !effective {
-        return Outcome::Counted;
+        return tell_reset(own);
     }
     close_first(own, peer);
     own.flags |= DirectionRecord::RESET;
-    let outcome = end(own, peer);
-    if outcome == Outcome::Ended {
+    let ended = end(own, peer);
+    if ended != Told::NOTHING {
         own.flags |= DirectionRecord::RESET_ENDED;
     }
-    outcome
+    ended | tell_reset(own)
+}
+
+/// Tells of a RST that has just been counted, unless there were too many.
+#[inline(always)]
+fn tell_reset(own: &DirectionRecord) -> Told {
+    Told::RESET.when(own.resets <= MOST_RESETS_TOLD)
 }
 
 /// Marks the side whose FIN or RST came first.
@@ -235,12 +247,12 @@ fn close_first(own: &mut DirectionRecord, peer: &DirectionRecord) {
 
 /// Ends the session, once.
 #[inline(always)]
-fn end(own: &mut DirectionRecord, peer: &DirectionRecord) -> Outcome {
+fn end(own: &mut DirectionRecord, peer: &DirectionRecord) -> Told {
     if (own.flags | peer.flags) & DirectionRecord::ENDED != 0 {
-        return Outcome::Counted;
+        return Told::NOTHING;
     }
     own.flags |= DirectionRecord::ENDED;
-    Outcome::Ended
+    Told::SESSION_END
 }
 
 /// Acknowledgment number and window.
@@ -254,6 +266,13 @@ fn acknowledge(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segm
     let advance = after(segment.ack, own.ack);
     if advance > 0 {
         own.ack = segment.ack;
+        own.flags &= !DirectionRecord::HOLE_REPORTED;
+    }
+    if segment.hole_reported {
+        own.flags |= DirectionRecord::HOLE_REPORTED;
+    }
+    if advance > 0 {
+        // Something new arrived.
     } else if advance == 0
         && segment.payload == 0
         && !segment.flags.fin()
@@ -283,11 +302,12 @@ fn received_twice(own: &DirectionRecord, peer: &DirectionRecord, segment: &Segme
     }
 }
 
-/// The receive window this segment offers, and the stalls it begins or ends.
+/// The receive window this segment offers, and the stalls it begins or ends. Tells if one
+/// begins.
 #[inline(always)]
-fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) {
+fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) -> Told {
     if !segment.flags.ack() {
-        return;
+        return Told::NOTHING;
     }
     // Of a segment that was overtaken, the window is no more (RFC 9293, 3.10.7.4).
     let current = after(segment.ack, own.ack) >= 0;
@@ -302,12 +322,13 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) {
         // Of a buffer, only the last segment bears the FIN.
         let without_fin = segment.segments - u32::from(segment.flags.fin());
         if without_fin == 0 {
-            return;
+            return Told::NOTHING;
         }
         own.zero_window_segments += without_fin;
         if own.stall_since_ms == 0 && current {
             own.stall_since_ms = DirectionRecord::stall_clock_ms(now);
             own.zero_window_stalls += 1;
+            return Told::WINDOW_CLOSED;
         }
     } else if own.stall_since_ms != 0 && current {
         let stalled_ms = own.stalling_ms(now);
@@ -317,6 +338,7 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) {
         }
         own.stall_since_ms = 0;
     }
+    Told::NOTHING
 }
 
 /// Whether a segment is a keepalive or a probe of the other side's window, and counts it.
@@ -350,17 +372,25 @@ fn probes(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment) 
     false
 }
 
-/// Data from the server: we stand at the sender.
+/// Data from the server: we stand at the sender. Tells what trouble it shows.
 #[inline(always)]
-fn send(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, now: u64) {
+fn send(
+    own: &mut DirectionRecord,
+    peer: &DirectionRecord,
+    segment: &Segment,
+    silent_ns: u64,
+    now: u64,
+) -> Told {
     let probe = probes(own, peer, segment);
-    offer(own, segment, now);
+    let mut told = offer(own, segment, now);
     if probe || (segment.payload == 0 && !segment.flags.fin()) {
-        return;
+        return told;
     }
     let repeated = Repeated::of(segment, own.seq_next);
     if let Some(repeated) = repeated {
-        retransmit(own, repeated.all(), repeated.acknowledged(peer.ack));
+        told = told
+            | retransmit(own, repeated.all(), repeated.acknowledged(peer.ack))
+            | Told::TIMEOUT.when(silent_ns >= PAUSE_NS);
         // Karn's rule: what is acknowledged now may be either copy.
         if after(peer.ack, own.mark.end) < 0 {
             own.mark.since_ns = 0;
@@ -368,7 +398,7 @@ fn send(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, no
     }
     let end = segment.end();
     if after(end, own.seq_next) <= 0 {
-        return;
+        return told;
     }
     let marked = own.mark.since_ns != 0 && after(peer.ack, own.mark.end) < 0;
     let skip = repeated.map_or(0, |repeated| repeated.whole_segments());
@@ -381,17 +411,21 @@ fn send(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment, no
         };
     }
     own.seq_next = end;
+    told
 }
 
-/// Counts segments that were sent before, and those among them that were acknowledged.
+/// Counts segments that were sent before, and those among them that were acknowledged. Tells
+/// if that makes [`REPETITIONS`] more.
 #[inline(always)]
-fn retransmit(own: &mut DirectionRecord, part: Part, acknowledged: u32) {
-    own.retransmits = own.retransmits.saturating_add(part.segments);
+fn retransmit(own: &mut DirectionRecord, part: Part, acknowledged: u32) -> Told {
+    let before = own.retransmits;
+    own.retransmits = before.saturating_add(part.segments);
     own.retransmitted_bytes += u64::from(part.bytes);
     own.spurious_retransmits = own.spurious_retransmits.saturating_add(acknowledged);
+    Told::REPETITIONS.when(before / REPETITIONS != own.retransmits / REPETITIONS)
 }
 
-/// Data from the client: we stand at the receiver.
+/// Data from the client: we stand at the receiver. Tells what trouble it shows.
 #[inline(always)]
 fn receive(
     head: &SessionHead,
@@ -399,18 +433,21 @@ fn receive(
     peer: &DirectionRecord,
     segment: &Segment,
     now: u64,
-) {
+) -> Told {
     let probe = probes(own, peer, segment);
-    offer(own, segment, now);
+    let mut told = offer(own, segment, now);
     if probe || (segment.payload == 0 && !segment.flags.fin()) {
-        return;
+        return told;
+    }
+    if own.has(DirectionRecord::RESET_ENDED) && after(segment.end(), own.seq_next) > 0 {
+        own.flags |= DirectionRecord::AFTERWARDS;
     }
     // Numbers go round: a gap that is no more would come back after half a turn.
     if gap(own, peer).is_none() {
         own.mark.since_ns = 0;
     }
     if let Some(repeated) = Repeated::of(segment, own.seq_next) {
-        repair(head, own, peer, repeated, now);
+        told = told | repair(head, own, peer, repeated, now);
     } else if after(segment.seq, own.seq_next) > 0 {
         own.mark = Mark {
             end: segment.seq,
@@ -425,9 +462,11 @@ fn receive(
     if after(end, own.seq_next) > 0 {
         own.seq_next = end;
     }
+    told
 }
 
-/// Data below SND.NXT of the client: it fills the gap, or is a copy of what had come.
+/// Data below SND.NXT of the client: it fills the gap, or is a copy of what had come. Tells
+/// if it makes [`REPETITIONS`] more copies.
 #[inline(always)]
 fn repair(
     head: &SessionHead,
@@ -435,7 +474,7 @@ fn repair(
     peer: &DirectionRecord,
     repeated: Repeated,
     now: u64,
-) {
+) -> Told {
     let gap = gap(own, peer);
     let overtaken = match gap {
         Some(gap) if now.saturating_sub(gap.since_ns) < overtaking_ns(head) => {
@@ -449,10 +488,11 @@ fn repair(
         segments: all.segments - overtaken.segments,
         bytes: all.bytes - overtaken.bytes,
     };
-    retransmit(own, rest, repeated.acknowledged(peer.ack));
+    let told = retransmit(own, rest, repeated.acknowledged(peer.ack));
     if let Some(gap) = gap {
         own.mark = rest_of(gap, repeated.start(), repeated.end());
     }
+    told
 }
 
 /// What is left of a gap after `[start, end)` has come: a gap is known by its first number,
@@ -496,19 +536,23 @@ fn gap(client: &DirectionRecord, server: &DirectionRecord) -> Option<Mark> {
 
 /// FINs, and whether both are acknowledged.
 #[inline(always)]
-fn finish(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment) -> Outcome {
+fn finish(
+    own: &mut DirectionRecord,
+    peer: &DirectionRecord,
+    segment: &Segment,
+) -> Told {
     if segment.flags.fin() {
         own.fins = own.fins.saturating_add(1);
         close_first(own, peer);
         own.flags |= DirectionRecord::FIN_SENT;
     }
     if own.flags & peer.flags & DirectionRecord::FIN_SENT == 0 {
-        return Outcome::Counted;
+        return Told::NOTHING;
     }
     let acknowledged = after(own.ack, peer.seq_next) >= 0 && after(peer.ack, own.seq_next) >= 0;
     if acknowledged {
         end(own, peer)
     } else {
-        Outcome::Counted
+        Told::NOTHING
     }
 }

@@ -23,6 +23,7 @@ mod config;
 mod context;
 mod maps;
 mod options;
+mod payloads;
 
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
 use sstpulse_common::{Framing, Parsed, Side, Skip, counters::Counter, observe, parse};
@@ -30,6 +31,7 @@ use sstpulse_common::{Framing, Parsed, Side, Skip, counters::Counter, observe, p
 use crate::{
     context::{Headers, Packet},
     maps::Maps,
+    payloads::Payload,
 };
 
 /// Ingress of an interface with Ethernet headers: what clients send.
@@ -78,14 +80,27 @@ fn watch(context: &TcContext, framing: Framing, side: Side) -> i32 {
             if parsed.options_matter {
                 options::complete(context, &mut parsed);
             }
-            let Parsed { key, segment, .. } = &parsed;
-            observe(&mut Maps, side, key, segment, packet.now());
+            take(&packet, context, side, &parsed);
         }
         Err(Skip::NotOurs) => {}
         Err(Skip::Fragment) => maps::count(Counter::Fragments),
         Err(Skip::Malformed | Skip::Truncated) => maps::count(Counter::Malformed),
     }
     TC_ACT_UNSPEC
+}
+
+/// Lets the tracker judge a segment.
+#[inline(always)]
+fn take(packet: &Packet<'_>, context: &TcContext, side: Side, parsed: &Parsed) {
+    // Not from the stack: it is small, and the verifier knows much of what stands there,
+    // and would follow the tracker for all that headers can say.
+    let Some(kept) = maps::parsed() else {
+        return;
+    };
+    *kept = *parsed;
+    let Parsed { key, segment, .. } = &*kept;
+    let payload = Payload(context.skb.skb);
+    observe(&mut Maps, side, key, segment, &payload, packet.now());
 }
 
 /// Parses headers that are not in the linear part of the buffer, from a copy: pulling

@@ -11,10 +11,15 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use sstpulse_common::{
-    FlowKey, HalfOpen, Notice, NoticeKind, OptionReader, SessionRecord, Tables, counters::Counter,
+    ChunkHeader, FlowKey, HalfOpen, Notice, OptionReader, Parsed, Segment, SessionRecord, Tables,
+    Told, counters::Counter, observe::Found,
 };
 
-use crate::{config, context::Scratch};
+use crate::{
+    config,
+    context::Scratch,
+    payloads::{self, Chunk, Payload},
+};
 
 /// Session records, in memory that the agent maps.
 #[btf_map]
@@ -36,6 +41,18 @@ static HALF_OPEN: LruHashMap<FlowKey, HalfOpen, 1> = LruHashMap::new();
 /// Beginnings and endings, for the agent.
 #[btf_map]
 static NOTICES: RingBuf<Notice, 4096> = RingBuf::new();
+
+/// Openings of sessions, for the agent: a [`ChunkHeader`], and the bytes.
+#[btf_map]
+static PAYLOADS: RingBuf<ChunkHeader, 4096> = RingBuf::new();
+
+/// Room for a piece of an opening.
+#[btf_map]
+static CHUNK: PerCpuArray<Chunk, 1> = PerCpuArray::new();
+
+/// What is judged.
+#[btf_map]
+static PARSED: PerCpuArray<Parsed, 1> = PerCpuArray::new();
 
 /// [`Counter`]s.
 #[btf_map]
@@ -71,6 +88,35 @@ pub fn scratch() -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(0)
 }
 
+/// This CPU's room for a piece of an opening.
+#[inline(always)]
+pub fn chunk() -> Option<*mut Chunk> {
+    CHUNK.get_ptr_mut(0)
+}
+
+/// What this CPU judges.
+#[inline(always)]
+pub fn parsed() -> Option<&'static mut Parsed> {
+    // SAFETY: this CPU's value, and nothing interrupts a program on its CPU.
+    PARSED.get_ptr_mut(0).map(|parsed| unsafe { &mut *parsed })
+}
+
+/// Hands a piece of an opening to the agent; false if there is no room.
+#[inline(always)]
+pub fn send_chunk(bytes: &[u8]) -> bool {
+    PAYLOADS.output_untyped::<[u8]>(bytes, 0).is_ok()
+}
+
+/// The record in a slot.
+#[inline(always)]
+pub fn session(slot: u32) -> Option<&'static mut SessionRecord> {
+    // SAFETY: array values never move. Another CPU may write the other direction's half
+    // meanwhile; see the record's documentation.
+    SESSIONS
+        .get_ptr_mut(slot)
+        .map(|record| unsafe { &mut *record })
+}
+
 /// Slots that [`free_next`] has freed.
 #[unsafe(no_mangle)]
 static mut FREED: u32 = 0;
@@ -94,6 +140,8 @@ pub fn free_next() -> u32 {
 pub struct Maps;
 
 impl Tables for Maps {
+    type Payload = Payload;
+
     #[inline(always)]
     fn find(&mut self, key: &FlowKey) -> Option<u32> {
         // SAFETY: the value is copied at once.
@@ -102,11 +150,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn record(&mut self, slot: u32) -> Option<&mut SessionRecord> {
-        // SAFETY: array values never move. Another CPU may write the other direction's
-        // half meanwhile; see the record's documentation.
-        SESSIONS
-            .get_ptr_mut(slot)
-            .map(|record| unsafe { &mut *record })
+        session(slot)
     }
 
     #[inline(always)]
@@ -161,13 +205,34 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn notify(&mut self, kind: NoticeKind, slot: u32, now: u64) -> bool {
-        let notice = Notice {
-            time_ns: now,
-            slot,
-            kind: kind as u32,
+    fn notify(&mut self, notice: &Notice) -> bool {
+        let Some(mut entry) = NOTICES.reserve(0) else {
+            return false;
         };
-        NOTICES.output(notice, 0).is_ok()
+        entry.write(*notice);
+        entry.submit(0);
+        true
+    }
+
+    #[inline(always)]
+    fn afterwards(&mut self, found: Found, told: Told, _: &Segment, payload: &Payload) {
+        // It is this CPU's.
+        payloads::afterwards(found, told, payload);
+    }
+
+    #[inline(always)]
+    fn hand_over(&mut self, found: Found, segment: &Segment, payload: &Payload) {
+        payloads::hand_over(found, segment, payload);
+    }
+
+    #[inline(always)]
+    fn note(&mut self, found: Found, segment: &Segment, payload: &Payload) {
+        payloads::note(found, segment, payload);
+    }
+
+    #[inline(always)]
+    fn forget(told: Told) -> Told {
+        config::forget_told(told)
     }
 
     #[inline(always)]

@@ -61,7 +61,7 @@ pub struct Settings {
     #[arg(long, env = "SSTPULSE_DEAD_AFTER", value_name = "TIME", value_parser = time)]
     pub dead_after: Option<SignedDuration>,
 
-    /// Sessions that can be followed at once; each takes 436 bytes of kernel memory
+    /// Sessions that can be followed at once; each takes 500 bytes of kernel memory
     /// [default: 65536]
     #[arg(long, env = "SSTPULSE_MAX_SESSIONS", value_name = "COUNT")]
     pub max_sessions: Option<NonZeroU32>,

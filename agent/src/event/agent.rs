@@ -144,6 +144,8 @@ pub struct LostStats {
     pub half_open_refused: u64,
     /// Notices of beginnings and endings that came too fast; the events came later.
     pub notices: u64,
+    /// Segments of TLS handshakes that came too fast; what they show is not known.
+    pub payloads: u64,
     /// Lines that the output was too slow to take.
     pub lines_dropped: u64,
     /// Lines that the output failed to write.

@@ -12,7 +12,7 @@ mod verifier;
 pub use attach::{
     Attached, Attachment, Hold, Hook, HookChoice, attached, detach_leftovers, has_tcx, loaded,
 };
-pub use notices::Notices;
+pub use notices::Messages;
 pub use programs::{Hooks, Kernel, KernelError, Limits, PacketContext};
 pub use sessions::{SessionTable, Slots};
 pub use verifier::{Verified, verify};

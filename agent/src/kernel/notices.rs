@@ -1,53 +1,81 @@
-//! Beginnings and endings, as the programs tell them.
+//! What the programs tell through ring buffers: notices, and openings of sessions.
 
 use std::{io, os::fd::AsRawFd as _};
 
 use aya::maps::{MapData, RingBuf};
-use sstpulse_common::Notice;
+use sstpulse_common::{ChunkHeader, Notice};
 use tokio::io::{Interest, unix::AsyncFd};
 use zerocopy::FromBytes as _;
 
 use super::programs::KernelError;
+use crate::report::{Message, Opening};
 
-/// The ring buffer the programs write to.
-pub struct Notices {
+/// A ring buffer the programs write to.
+pub struct Messages {
     ring: AsyncFd<RingBuf<MapData>>,
+    read: fn(&[u8]) -> Option<Message>,
 }
 
-impl Notices {
-    pub(super) fn new(ring: RingBuf<MapData>) -> Result<Self, KernelError> {
-        tracing::debug!(fd = ring.as_raw_fd(), "listening to the ring buffer");
+impl Messages {
+    /// The ring with notices.
+    pub(super) fn notices(ring: RingBuf<MapData>) -> Result<Self, KernelError> {
+        Self::new(ring, notice)
+    }
+
+    /// The ring with openings.
+    pub(super) fn openings(ring: RingBuf<MapData>) -> Result<Self, KernelError> {
+        Self::new(ring, opening)
+    }
+
+    fn new(
+        ring: RingBuf<MapData>,
+        read: fn(&[u8]) -> Option<Message>,
+    ) -> Result<Self, KernelError> {
+        tracing::debug!(fd = ring.as_raw_fd(), "listening to a ring buffer");
         // SAFETY: the ring owns its descriptor, keeps it while it lives, and has no other.
         #[expect(
             unsafe_code,
             reason = "the ring has no safe way to lend its descriptor"
         )]
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-        ring.map(|ring| Self { ring })
+        ring.map(|ring| Self { ring, read })
             .map_err(|error| KernelError::new("can't listen to the ring buffer", &error))
     }
 
-    /// Waits until there are notices, and hands over all there are. Dropping the future
-    /// loses none.
-    pub async fn drain(&mut self, mut take: impl FnMut(Notice)) -> io::Result<()> {
+    /// Waits until there are messages, and takes all there are. Dropping the future loses
+    /// none.
+    pub async fn wait(&mut self) -> io::Result<Vec<Message>> {
         let mut ready = self.ring.readable_mut().await?;
-        read(ready.get_inner_mut(), &mut take);
+        let messages = read_all(ready.get_inner_mut(), self.read);
         ready.clear_ready();
-        Ok(())
+        Ok(messages)
     }
 
-    /// Hands over all there are, without waiting.
-    pub fn take_all(&mut self, mut take: impl FnMut(Notice)) {
-        read(self.ring.get_mut(), &mut take);
+    /// Takes all there are, without waiting.
+    pub fn take_all(&mut self) -> Vec<Message> {
+        read_all(self.ring.get_mut(), self.read)
     }
 }
 
-fn read(ring: &mut RingBuf<MapData>, take: &mut impl FnMut(Notice)) {
+fn read_all(ring: &mut RingBuf<MapData>, read: fn(&[u8]) -> Option<Message>) -> Vec<Message> {
+    let mut messages = Vec::new();
     while let Some(item) = ring.next() {
-        if let Ok(notice) = Notice::read_from_bytes(&item) {
-            take(notice);
-        } else {
-            tracing::error!(bytes = item.len(), "a notice of the wrong size");
+        match read(&item) {
+            Some(message) => messages.push(message),
+            None => tracing::error!(bytes = item.len(), "a message of the wrong size"),
         }
     }
+    messages
+}
+
+fn notice(bytes: &[u8]) -> Option<Message> {
+    Notice::read_from_bytes(bytes).ok().map(Message::Notice)
+}
+
+fn opening(bytes: &[u8]) -> Option<Message> {
+    let (header, bytes) = ChunkHeader::read_from_prefix(bytes).ok()?;
+    Some(Message::Opening(Opening {
+        header,
+        bytes: bytes.into(),
+    }))
 }

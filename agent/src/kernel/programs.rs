@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::{
     abi::Abi,
-    notices::Notices,
+    notices::Messages,
     sessions::{SessionTable, Slots},
 };
 use crate::report::{Flows, Pulse};
@@ -62,26 +62,39 @@ pub struct Limits {
 
 impl Limits {
     /// Kernel memory the tables take, in bytes: session records, their index, half-open
-    /// connections, free slots and the ring buffer.
+    /// connections, free slots and the ring buffers.
     pub fn bytes(self) -> u64 {
         /// What the kernel's hash map adds to key and value: element header and bucket.
         const HASH_OVERHEAD: u64 = 48 + 16;
         let index = 40 + 8 + HASH_OVERHEAD;
         let half_open = 40 + 64 + HASH_OVERHEAD + 16;
-        u64::from(self.sessions.get()) * (320 + index + 4)
+        u64::from(self.sessions.get()) * (384 + index + 4)
             + u64::from(self.half_open.get()) * half_open
             + u64::from(self.notices())
+            + u64::from(self.openings())
     }
 
     /// Bytes of the ring buffer: a power of two of whole pages, room for a burst of a
     /// quarter of all sessions beginning or ending at once.
     fn notices(self) -> u32 {
-        /// A notice of 16 bytes, and the ring's header of 8.
-        const NOTICE: u32 = 24;
-        let wanted = u64::from(self.sessions.get() / 4) * u64::from(NOTICE);
-        let bounded = wanted.clamp(64 << 10, 4 << 20);
-        u32::try_from(bounded.next_power_of_two()).unwrap_or(4 << 20)
+        /// A notice of 40 bytes, and the ring's header of 8.
+        const NOTICE: u64 = 48;
+        let wanted = u64::from(self.sessions.get() / 4) * NOTICE;
+        ring_size(wanted.clamp(64 << 10, 8 << 20))
     }
+
+    /// The same of the ring buffer for openings: room for what two in a hundred sessions
+    /// send until they are up.
+    fn openings(self) -> u32 {
+        const OPENING: u64 = 8 << 10;
+        let wanted = u64::from(self.sessions.get() / 50) * OPENING;
+        ring_size(wanted.clamp(1 << 20, 16 << 20))
+    }
+}
+
+/// A power of two of at least so many bytes.
+fn ring_size(bytes: u64) -> u32 {
+    u32::try_from(bytes.next_power_of_two()).unwrap_or(1 << 31)
 }
 
 /// The programs of one kind of interface.
@@ -138,6 +151,7 @@ pub struct Kernel {
     half_open: HashMap<MapData, Abi<FlowKey>, Abi<HalfOpen>>,
     counters: PerCpuArray<MapData, u64>,
     notices: Option<RingBuf<MapData>>,
+    openings: Option<RingBuf<MapData>>,
 }
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("SSTPULSE_OBJECT"));
@@ -191,6 +205,7 @@ impl Kernel {
             half_open: typed(&mut ebpf, "HALF_OPEN")?,
             counters: typed(&mut ebpf, "COUNTERS")?,
             notices: Some(typed(&mut ebpf, "NOTICES")?),
+            openings: Some(typed(&mut ebpf, "PAYLOADS")?),
             ebpf,
         })
     }
@@ -214,8 +229,13 @@ impl Kernel {
     }
 
     /// The stream of notices; `None` if it was taken before.
-    pub fn notices(&mut self) -> Result<Option<Notices>, KernelError> {
-        self.notices.take().map(Notices::new).transpose()
+    pub fn notices(&mut self) -> Result<Option<Messages>, KernelError> {
+        self.notices.take().map(Messages::notices).transpose()
+    }
+
+    /// The stream of openings; `None` if it was taken before.
+    pub fn openings(&mut self) -> Result<Option<Messages>, KernelError> {
+        self.openings.take().map(Messages::openings).transpose()
     }
 
     /// Runs the program that sees what `side` sends once, on a packet of our own.
@@ -258,6 +278,10 @@ impl Flows for Kernel {
 
     fn read(&self, slot: u32) -> SessionRecord {
         self.table.read(slot)
+    }
+
+    fn attend(&mut self, slot: u32, attention: u8, small: u8) {
+        self.table.attend(slot, attention, small);
     }
 
     fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), KernelError> {
@@ -315,6 +339,7 @@ pub(super) fn load_maps(
         .map_max_entries("FREE_SLOTS", limits.sessions.get())
         .map_max_entries("HALF_OPEN", limits.half_open.get())
         .map_max_entries("NOTICES", limits.notices())
+        .map_max_entries("PAYLOADS", limits.openings())
         .override_global("PORTS", &bits[..], true)
         .override_global("SLOTS", &limits.sessions.get(), true)
         .override_global("TIME_FROM_PACKET", &time_from_packet, true)

@@ -108,6 +108,17 @@ impl SessionTable {
         unsafe { record.read_volatile() }
     }
 
+    /// Sets what the programs tell of a session. They only read it.
+    #[expect(unsafe_code, reason = "memory shared with the kernel")]
+    pub fn attend(&mut self, slot: u32, attention: u8, small: u8) {
+        let record = self.pointer(slot);
+        // SAFETY: as in `state`; the programs write these bytes before the session is told of.
+        unsafe {
+            (&raw mut (*record).head.attention).write_volatile(attention);
+            (&raw mut (*record).head.small).write_volatile(small);
+        }
+    }
+
     /// Marks a slot as free. Nothing leads to it any more.
     #[expect(unsafe_code, reason = "memory shared with the kernel")]
     fn clear(&mut self, slot: u32) {

@@ -5,12 +5,16 @@ use std::{collections::HashMap, convert::Infallible, mem, num::NonZeroUsize};
 use foldhash::fast::RandomState;
 use lru::LruCache;
 use sstpulse_common::{
-    Counters, FlowKey, Framing, HalfOpen, Notice, NoticeKind, OptionReader, Parsed, SessionRecord,
-    Side, Skip, counters::Counter, observe, record::SlotState,
+    ChunkHeader, Counters, FlowKey, Framing, HalfOpen, Notice, OptionReader, Parsed, Segment,
+    SessionRecord, Side, Skip, Told,
+    counters::Counter,
+    observe::{self, Found, observe},
+    payload::{self, last_segment},
+    record::SlotState,
 };
 
 use super::watched::Watched;
-use crate::report::{Flows, Pulse};
+use crate::report::{Flows, Message, Opening, Pulse};
 
 /// How much the tables may hold.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +32,7 @@ pub struct Tables {
     free: Vec<u32>,
     half_open: LruCache<FlowKey, HalfOpen, RandomState>,
     counters: Counters,
-    notices: Vec<Notice>,
+    messages: Vec<Message>,
     limits: Limits,
 }
 
@@ -59,7 +63,7 @@ impl Tables {
             free: Vec::new(),
             half_open: LruCache::with_hasher(limits.half_open, RandomState::default()),
             counters: Counters::default(),
-            notices: Vec::new(),
+            messages: Vec::new(),
             limits,
         }
     }
@@ -85,7 +89,12 @@ impl Tables {
         }
         let (side, mut parsed) = result?;
         self.complete(&mut parsed, side, packet, buffer);
-        observe(self, side, &parsed.key, &parsed.segment, buffer.time_ns);
+        let headers = parsed.options + parsed.options_length as usize;
+        let payload = packet.get(headers..).unwrap_or_default();
+        // Frames are filled up to their least length.
+        let payload = &payload[..payload.len().min(parsed.segment.payload as usize)];
+        let Parsed { key, segment, .. } = &parsed;
+        observe(self, side, key, segment, payload, buffer.time_ns);
         Ok((side, parsed))
     }
 
@@ -153,17 +162,20 @@ impl Tables {
     }
 
     /// What was to be told since this was last asked.
-    pub fn take_notices(&mut self) -> Vec<Notice> {
-        mem::take(&mut self.notices)
+    pub fn take_messages(&mut self) -> Vec<Message> {
+        mem::take(&mut self.messages)
     }
 
     /// Whether there is anything to tell.
-    pub fn has_notices(&self) -> bool {
-        !self.notices.is_empty()
+    pub fn has_messages(&self) -> bool {
+        !self.messages.is_empty()
     }
 }
 
 impl sstpulse_common::Tables for Tables {
+    /// As far as it was kept.
+    type Payload = [u8];
+
     fn find(&mut self, key: &FlowKey) -> Option<u32> {
         self.index.get(key).copied()
     }
@@ -218,13 +230,32 @@ impl sstpulse_common::Tables for Tables {
         self.half_open.pop(key);
     }
 
-    fn notify(&mut self, kind: NoticeKind, slot: u32, now: u64) -> bool {
-        self.notices.push(Notice {
-            time_ns: now,
-            slot,
-            kind: kind as u32,
-        });
+    fn notify(&mut self, notice: &Notice) -> bool {
+        self.messages.push(Message::Notice(*notice));
         true
+    }
+
+    fn afterwards(&mut self, found: Found, told: Told, segment: &Segment, payload: &[u8]) {
+        observe::afterwards(self, found, told, segment, payload);
+    }
+
+    fn hand_over(&mut self, found: Found, segment: &Segment, payload: &[u8]) {
+        let Found { slot, side, now } = found;
+        if let Some(record) = self.records.get(slot as usize) {
+            self.messages.push(Message::Opening(Opening {
+                header: ChunkHeader::of(record, slot, side, segment, now),
+                bytes: payload.into(),
+            }));
+        }
+    }
+
+    fn note(&mut self, found: Found, segment: &Segment, payload: &[u8]) {
+        let last = last_segment(segment);
+        let bytes = payload.get(last as usize..).unwrap_or_default();
+        let length = (segment.payload - last) as usize;
+        if let Some(record) = self.records.get_mut(found.slot as usize) {
+            payload::note(record.trail_of(found.side), bytes, length, found.now);
+        }
     }
 
     fn count(&mut self, counter: Counter) {
@@ -254,6 +285,12 @@ impl Flows for Tables {
 
     fn read(&self, slot: u32) -> SessionRecord {
         self.records[slot as usize]
+    }
+
+    fn attend(&mut self, slot: u32, attention: u8, small: u8) {
+        let head = &mut self.records[slot as usize].head;
+        head.attention = attention;
+        head.small = small;
     }
 
     fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), Infallible> {

@@ -114,8 +114,8 @@ impl Timeline {
                 self.unknown_link = Some(packet.link);
             }
         }
-        if self.tables.has_notices() {
-            self.take_notices();
+        if self.tables.has_messages() {
+            self.take_messages();
         }
     }
 
@@ -178,13 +178,13 @@ impl Timeline {
         let Ok(()) = self.sessions.settle(&mut self.tables, &mut teller, now);
     }
 
-    fn take_notices(&mut self) {
+    fn take_messages(&mut self) {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
         };
-        for notice in self.tables.take_notices() {
-            self.sessions.notice(&self.tables, &mut teller, notice);
+        for message in self.tables.take_messages() {
+            self.sessions.take(&mut self.tables, &mut teller, &message);
         }
         self.plan();
     }

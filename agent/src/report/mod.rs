@@ -19,7 +19,9 @@ use std::{
 };
 
 use nix::unistd::gethostname;
-use sstpulse_common::{Counters, FlowKey, HalfOpen, SessionRecord, counters::Counter};
+use sstpulse_common::{
+    ChunkHeader, Counters, FlowKey, HalfOpen, Notice, SessionRecord, counters::Counter,
+};
 
 use crate::event::{LostStats, PassedOverStats, Totals};
 
@@ -36,6 +38,9 @@ pub trait Flows {
     fn pulse(&self, slot: u32) -> Pulse;
     /// A copy of the record in a slot.
     fn read(&self, slot: u32) -> SessionRecord;
+    /// Sets what is to be told of a session, and how long its small segments are: see
+    /// [`SessionHead`](sstpulse_common::record::SessionHead).
+    fn attend(&mut self, slot: u32, attention: u8, small: u8);
     /// Lets the flow lead to the slot no more, if it still does.
     fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), Self::Error>;
     /// Gives a slot back that was retired long enough ago for nobody to write to it.
@@ -48,6 +53,24 @@ pub trait Flows {
     fn attempt(&self, key: &FlowKey) -> Option<HalfOpen>;
     /// Forgets an attempt; false if it was forgotten already.
     fn forget_attempt(&mut self, key: &FlowKey) -> bool;
+}
+
+/// What the programs tell.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// A beginning, an ending, or the onset of trouble.
+    Notice(Notice),
+    /// A piece of a session's opening.
+    Opening(Opening),
+}
+
+/// A piece of a session's opening.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// What it belongs to.
+    pub header: ChunkHeader,
+    /// Its bytes, as far as they were kept.
+    pub bytes: Box<[u8]>,
 }
 
 /// The least that tells whether a session has changed.
@@ -86,6 +109,7 @@ pub(crate) fn totals(
             index_refused_segments: counters.get(Counter::IndexRefused),
             half_open_refused: counters.get(Counter::HalfOpenRefused),
             notices: counters.get(Counter::NoticesLost),
+            payloads: counters.get(Counter::PayloadsLost),
             lines_dropped: lines.output().dropped(),
             lines_failed: lines.output().failed(),
         },

@@ -7,9 +7,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use sstpulse_common::{DirectionRecord, Notice, NoticeKind, SessionRecord, record::SlotState};
+use sstpulse_common::{DirectionRecord, Notice, SessionRecord, Told, record::SlotState};
 
-use super::{Flows, InterfaceNames, Lines, Teller};
+use super::{Flows, InterfaceNames, Lines, Message, Opening, Teller};
 use crate::event::{
     About, CloseBy, CloseHow, Counters, DirectionTotals, Ending, Endpoint, Event, Handshake,
     Network, SeenFrom, Session, SessionEnd, SessionHealth, SessionStart, SessionStats,
@@ -41,6 +41,7 @@ enum Slot {
 #[derive(Clone, Debug)]
 struct Known {
     number: u64,
+    start_ns: u64,
     from_client: Counters,
     from_server: Counters,
     segments: u64,
@@ -85,22 +86,41 @@ impl Sessions {
     }
 
     /// Takes in what a program told.
-    pub(crate) fn notice<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, notice: Notice) {
-        let Notice {
-            time_ns,
-            slot,
-            kind,
-        } = notice;
+    pub(crate) fn take<F: Flows>(
+        &mut self,
+        flows: &mut F,
+        teller: &mut Teller<'_>,
+        message: &Message,
+    ) {
+        let (slot, start_ns) = match message {
+            Message::Notice(notice) => (notice.slot, notice.start_ns),
+            Message::Opening(opening) => (opening.header.slot, opening.header.start_ns),
+        };
         if slot >= flows.capacity() {
-            tracing::error!(slot, "a notice about a slot that does not exist");
+            tracing::error!(slot, "a message about a slot that does not exist");
             return;
         }
         self.begin(flows, teller, slot);
-        // The notice may be older than the session that is in the slot now.
-        if kind == NoticeKind::SessionEnd as u32 && flows.pulse(slot).ended {
-            self.end_later(slot, time_ns);
+        let Slot::Live(known) = self.slot(slot) else {
+            return;
+        };
+        // It may be older than the session that is in the slot now.
+        if known.start_ns != start_ns {
+            return;
+        }
+        match message {
+            Message::Notice(notice) => self.notice(flows, notice),
+            Message::Opening(opening) => self.opening(flows, opening),
         }
     }
+
+    fn notice<F: Flows>(&mut self, flows: &mut F, notice: &Notice) {
+        if notice.tells(Told::SESSION_END) && flows.pulse(notice.slot).ended {
+            self.end_later(notice.slot, notice.time_ns);
+        }
+    }
+
+    fn opening<F: Flows>(&mut self, _flows: &mut F, _opening: &Opening) {}
 
     /// Takes up the session in a slot, if it is new.
     fn begin<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, slot: u32) {
@@ -114,6 +134,7 @@ impl Sessions {
         self.numbered += 1;
         let known = Known {
             number: self.numbered,
+            start_ns: record.head.start_ns,
             from_client: Counters::default(),
             from_server: Counters::default(),
             segments: 0,

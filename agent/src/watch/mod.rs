@@ -6,7 +6,6 @@ use std::{process, time::Duration};
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
-use sstpulse_common::Notice;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
@@ -18,9 +17,9 @@ use crate::{
     event::{AgentStart, AgentStats, AgentStop, Event, ProcessStats, StopReason, Totals},
     failure::Failure,
     host, interface,
-    kernel::{Kernel, Notices},
+    kernel::{Kernel, Messages},
     output::{Output, WhenFull},
-    report::{self, Attempts, Flows as _, Lines, Sessions, Teller},
+    report::{self, Attempts, Flows as _, Lines, Message, Sessions, Teller},
     settings::Config,
 };
 
@@ -35,7 +34,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut interfaces = Interfaces::claim(&config.interfaces, config.hook).await?;
     let mut kernel = Kernel::load(&config.ports, config.limits).map_err(Failure::host)?;
-    let mut notices = kernel.notices()?.context("the notices were taken")?;
+    let mut rings = Rings {
+        notices: kernel.notices()?.context("the notices were taken")?,
+        openings: kernel.openings()?.context("the openings were taken")?,
+    };
     interfaces.attach(&mut kernel).await?;
 
     let mut watch = Watch {
@@ -48,10 +50,16 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         told_full: 0,
     };
     watch.tell_start()?;
-    let result = watch.follow(&mut notices, &mut signals).await;
+    let result = watch.follow(&mut rings, &mut signals).await;
     let reason = result.as_ref().copied().unwrap_or(StopReason::Failure);
-    let stopped = watch.stop(&mut notices, reason).await;
+    let stopped = watch.stop(&mut rings, reason).await;
     result.and(stopped)
+}
+
+/// What the programs tell.
+struct Rings {
+    notices: Messages,
+    openings: Messages,
 }
 
 struct Watch {
@@ -68,21 +76,22 @@ struct Watch {
 impl Watch {
     async fn follow(
         &mut self,
-        notices: &mut Notices,
+        rings: &mut Rings,
         signals: &mut Signals,
     ) -> Result<StopReason, Failure> {
         let mut ticks = ticks(self.config.interval);
         let mut changes = interface::changes()?;
-        let mut batch = Vec::new();
         loop {
             tokio::select! {
                 _ = signals.interrupt.recv() => return Ok(StopReason::Signal),
                 _ = signals.terminate.recv() => return Ok(StopReason::Signal),
                 _ = signals.hangup.recv() => self.lines.output().reopen(),
                 () = self.lines.output().closed() => return Ok(StopReason::OutputClosed),
-                result = notices.drain(|notice| batch.push(notice)) => {
-                    result.context("can't read the ring buffer")?;
-                    self.take_notices(&mut batch);
+                notices = rings.notices.wait() => {
+                    self.take(&notices.context("can't read the ring buffer of notices")?);
+                }
+                openings = rings.openings.wait() => {
+                    self.take(&openings.context("can't read the ring buffer of openings")?);
                 }
                 () = until(self.sessions.next_due()) => self.settle()?,
                 Some(interface) = changes.next() => {
@@ -96,13 +105,13 @@ impl Watch {
         }
     }
 
-    fn take_notices(&mut self, batch: &mut Vec<Notice>) {
-        for notice in batch.drain(..) {
+    fn take(&mut self, messages: &[Message]) {
+        for message in messages {
             let mut teller = Teller {
                 lines: &mut self.lines,
                 interfaces: &self.interfaces,
             };
-            self.sessions.notice(&self.kernel, &mut teller, notice);
+            self.sessions.take(&mut self.kernel, &mut teller, message);
         }
     }
 
@@ -203,14 +212,13 @@ impl Watch {
     }
 
     /// Detaches, tells what is left to tell, and ends.
-    async fn stop(mut self, notices: &mut Notices, reason: StopReason) -> Result<(), Failure> {
+    async fn stop(mut self, rings: &mut Rings, reason: StopReason) -> Result<(), Failure> {
         if reason == StopReason::OutputClosed {
             tracing::info!("nobody reads the output any more; ending");
         }
         self.interfaces.detach(&mut self.kernel).await;
-        let mut batch = Vec::new();
-        notices.take_all(|notice| batch.push(notice));
-        self.take_notices(&mut batch);
+        self.take(&rings.openings.take_all());
+        self.take(&rings.notices.take_all());
         self.scan()?;
         let mut teller = Teller {
             lines: &mut self.lines,

@@ -3,11 +3,11 @@
 use std::fmt::Debug;
 
 use sstpulse_common::{
-    Counters, DirectionRecord, Notice, NoticeKind, Segment, SessionRecord, Side,
+    Counters, DirectionRecord, Notice, Segment, SessionRecord, Side, Told,
     counters::Counter,
     record::{SeenFrom, SlotState},
     sequence::after,
-    track::{Outcome, track},
+    track::track,
 };
 
 use zerocopy::{Immutable, IntoBytes};
@@ -36,7 +36,7 @@ pub(super) struct Seen<'a> {
 
 /// Whether a notice tells of a beginning.
 pub(super) fn is_start(notice: &Notice) -> bool {
-    notice.kind == NoticeKind::SessionStart as u32
+    notice.tells(Told::SESSION_START)
 }
 
 impl Seen<'_> {
@@ -66,6 +66,11 @@ impl Seen<'_> {
             }
         }
         self.totals(world, begun);
+    }
+
+    /// Whether a notice tells this.
+    fn told(&self, what: Told) -> bool {
+        self.notices.iter().any(|notice| notice.tells(what))
     }
 
     /// A segment touches no session but its own.
@@ -153,8 +158,8 @@ impl Seen<'_> {
             panic!("{} notices", self.notices.len());
         };
         assert_eq!(
-            (notice.slot, notice.kind, notice.time_ns),
-            (slot, NoticeKind::SessionEnd as u32, self.now)
+            (notice.slot, notice.tells(Told::SESSION_END), notice.time_ns),
+            (slot, true, self.now)
         );
         let mut expected = *before;
         expected.head.state = SlotState::SUPERSEDED;
@@ -166,7 +171,10 @@ impl Seen<'_> {
         sound(after, self.now);
         self.one_writer(before, after);
         let ends = after.ended() && !before.ended();
-        assert_eq!(self.notices.len(), usize::from(ends));
+        assert!(self.notices.len() <= 1);
+        assert_eq!(self.told(Told::SESSION_END), ends);
+        assert!(self.segment.flags.rst() || !self.told(Told::RESET));
+        assert!(self.side == Side::Server || !self.told(Told::TIMEOUT));
         assert!(
             !(ends && world.slots[slot as usize].ended),
             "it ended twice"
@@ -353,11 +361,11 @@ impl Seen<'_> {
         }
         let mut apart = *before;
         for piece in pieces(segment) {
-            match track(&mut apart, self.side, &piece, self.now) {
-                Outcome::Counted | Outcome::Ended => {}
+            let told = track(&mut apart, self.side, &piece, self.now);
+            assert!(!told.has(Told::OTHER_INTERFACE), "the first took it over");
+            if told.has(Told::OUT_OF_WINDOW) {
                 // The buffer's numbers were judged as one.
-                Outcome::OutOfWindow => return,
-                Outcome::OtherInterface => panic!("the first took it over"),
+                return;
             }
         }
         let merged = Growth::of(own, sides(now, self.side).0);

@@ -14,7 +14,7 @@ use std::{env, num::NonZeroUsize, sync::LazyLock};
 use arbitrary::{Arbitrary as _, Unstructured};
 use sstpulse::{
     replay::{Limits, Tables},
-    report::Flows,
+    report::{Flows, Message},
 };
 use sstpulse_common::{
     Counters, FlowKey, Notice, SessionRecord, Side, Tables as _, observe, record::SlotState,
@@ -124,7 +124,14 @@ impl World {
             eprintln!("{} {:?} {segment:?} to {record:?}", self.now, step.side());
         }
         let before = self.counters();
-        observe(&mut self.tables, step.side(), &key, &segment, self.now);
+        observe(
+            &mut self.tables,
+            step.side(),
+            &key,
+            &segment,
+            &[],
+            self.now,
+        );
         let notices = self.notices();
         if step.side() == Side::Server && segment.flags.syn() && segment.flags.ack() {
             self.syn_acks.push((flow, segment.seq));
@@ -144,11 +151,14 @@ impl World {
     }
 
     fn notices(&mut self) -> Vec<Notice> {
-        if self.tables.has_notices() {
-            self.tables.take_notices()
-        } else {
-            Vec::new()
-        }
+        self.tables
+            .take_messages()
+            .into_iter()
+            .filter_map(|message| match message {
+                Message::Notice(notice) => Some(notice),
+                Message::Opening(_) => None,
+            })
+            .collect()
     }
 
     /// Remembers what was told.
@@ -158,7 +168,7 @@ impl World {
             if judge::is_start(notice) {
                 self.slots[slot] = Slot::default();
                 self.begun += 1;
-            } else {
+            } else if notice.tells(Told::SESSION_END) {
                 self.slots[slot].ended = true;
             }
         }
