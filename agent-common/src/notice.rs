@@ -34,6 +34,9 @@ impl Told {
     /// A round-trip time was [inflated](crate::record::Rtt::inflated).
     pub const RTT_INFLATED: Self = Self(1 << 6);
 
+    /// The session's first FIN, or a RST that the other end had to accept.
+    pub const CLOSING: Self = Self(1 << 7);
+
     /// To be counted: another interface owns this direction.
     pub const OTHER_INTERFACE: Self = Self(1 << 8);
     /// To be counted: numbers outside the windows, which the server's TCP drops as well.

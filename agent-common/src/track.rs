@@ -221,13 +221,13 @@ fn reset(own: &mut DirectionRecord, peer: &DirectionRecord, effective: bool) -> 
     if !effective {
         return tell_reset(own);
     }
-    close_first(own, peer);
+    let closing = close_first(own, peer);
     own.flags |= DirectionRecord::RESET;
     let ended = end(own, peer);
     if ended != Told::NOTHING {
         own.flags |= DirectionRecord::RESET_ENDED;
     }
-    ended | tell_reset(own)
+    closing | ended | tell_reset(own)
 }
 
 /// Tells of a RST that has just been counted, unless there were too many.
@@ -238,11 +238,13 @@ fn tell_reset(own: &DirectionRecord) -> Told {
 
 /// Marks the side whose FIN or RST came first.
 #[inline(always)]
-fn close_first(own: &mut DirectionRecord, peer: &DirectionRecord) {
+fn close_first(own: &mut DirectionRecord, peer: &DirectionRecord) -> Told {
     const CLOSED: u8 = DirectionRecord::FIN_SENT | DirectionRecord::RESET;
-    if (own.flags | peer.flags) & CLOSED == 0 {
-        own.flags |= DirectionRecord::FIRST_TO_CLOSE;
+    if (own.flags | peer.flags) & CLOSED != 0 {
+        return Told::NOTHING;
     }
+    own.flags |= DirectionRecord::FIRST_TO_CLOSE;
+    Told::CLOSING
 }
 
 /// Ends the session, once.
@@ -541,18 +543,19 @@ fn finish(
     peer: &DirectionRecord,
     segment: &Segment,
 ) -> Told {
+    let mut told = Told::NOTHING;
     if segment.flags.fin() {
         own.fins = own.fins.saturating_add(1);
-        close_first(own, peer);
+        told = close_first(own, peer);
         own.flags |= DirectionRecord::FIN_SENT;
     }
     if own.flags & peer.flags & DirectionRecord::FIN_SENT == 0 {
-        return Told::NOTHING;
+        return told;
     }
     let acknowledged = after(own.ack, peer.seq_next) >= 0 && after(peer.ack, own.seq_next) >= 0;
     if acknowledged {
-        end(own, peer)
+        told | end(own, peer)
     } else {
-        Told::NOTHING
+        told
     }
 }

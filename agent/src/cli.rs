@@ -89,7 +89,7 @@ pub struct CheckArgs {
 }
 
 /// Where settings come from that neither a flag nor the environment gives.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ConfigFile {
     /// Read settings from a TOML file; its keys are the names of the flags
     #[arg(short, long, env = "SSTPULSE_CONFIG", value_name = "FILE")]

@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod diagnosis;
 pub mod event;
 pub mod failure;
 pub mod host;
@@ -17,4 +18,5 @@ pub mod output;
 pub mod replay;
 pub mod report;
 pub mod settings;
+pub mod tls;
 pub mod watch;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{
     cli::ConfigFile,
+    diagnosis::Thresholds,
     failure::Failure,
     kernel::{HookChoice, Limits},
 };
@@ -69,6 +70,10 @@ pub struct Settings {
     /// How to attach to the kernel [default: auto]
     #[arg(long, env = "SSTPULSE_HOOK", value_name = "HOOK")]
     pub hook: Option<HookChoice>,
+
+    /// Where verdicts draw their lines; in the configuration alone.
+    #[arg(skip)]
+    pub thresholds: Option<Thresholds>,
 }
 
 /// What holds.
@@ -88,6 +93,8 @@ pub struct Config {
     pub limits: Limits,
     /// How to attach.
     pub hook: HookChoice,
+    /// Where verdicts draw their lines.
+    pub thresholds: Thresholds,
 }
 
 /// The port that is watched if none is named.
@@ -113,10 +120,7 @@ const HALF_OPEN: NonZeroU32 = NonZeroU32::new(65_536).unwrap();
 impl Config {
     /// Puts together flags, environment and file.
     pub fn resolve(flags: Settings, file: &ConfigFile) -> Result<Self, Failure> {
-        let file = match &file.config {
-            Some(path) => read(path).map_err(Failure::usage)?,
-            None => Settings::default(),
-        };
+        let file = read(file).map_err(Failure::usage)?;
         Self::check(flags.over(file)).map_err(Failure::usage)
     }
 
@@ -129,6 +133,7 @@ impl Config {
             dead_after,
             max_sessions,
             hook,
+            thresholds,
         } = settings;
         if interfaces.iter().all(String::is_empty) {
             bail!("no interface is named; say which one clients come in by, as in `-i eth0`");
@@ -159,6 +164,7 @@ impl Config {
                 half_open: HALF_OPEN,
             },
             hook: hook.unwrap_or_default(),
+            thresholds: thresholds.unwrap_or_default(),
         })
     }
 }
@@ -177,11 +183,20 @@ impl Settings {
             dead_after: self.dead_after.or(other.dead_after),
             max_sessions: self.max_sessions.or(other.max_sessions),
             hook: self.hook.or(other.hook),
+            thresholds: self.thresholds.or(other.thresholds),
         }
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Settings> {
+/// What a configuration says; nothing if there is none.
+pub(crate) fn read(file: &ConfigFile) -> anyhow::Result<Settings> {
+    let Some(path) = &file.config else {
+        return Ok(Settings::default());
+    };
+    read_from(path)
+}
+
+fn read_from(path: &Path) -> anyhow::Result<Settings> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("can't read the configuration {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("the configuration {} is wrong", path.display()))

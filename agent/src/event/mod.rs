@@ -4,21 +4,34 @@
 //! are written from them. What a line means is told here, and `sstpulse schema` repeats it.
 
 mod agent;
+mod anomaly;
 mod of_record;
 mod replay;
 mod session;
+mod tls;
+mod verdict;
 
 pub use agent::{
     AgentStart, AgentStats, AgentStop, AttemptStats, LostStats, PassedOverStats, ProcessStats,
     SessionStats, StopReason, Totals, WatchedInterface,
 };
+pub use anomaly::{
+    Anomaly, AnomalyCode, AnomalyEvidence, AnomalyState, Grade, Health, HealthReason,
+    SessionAnomaly,
+};
 pub(crate) use of_record::known;
 pub use replay::{CaptureStats, ReplayStart, ReplayStop, ReplayStopReason};
 pub use session::{
     About, Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals,
-    Ending, Endpoint, Handshake, HandshakeSide, Mss, Network, NetworkType, Rtt, SeenFrom, Session,
+    Ending, Endpoint, Handshake, HandshakeSide, Mss, Network, NetworkType, Previous, Rtt, SeenFrom,
+    Session,
     SessionEnd, SessionHealth, SessionStart, Ttl, ZeroWindow,
 };
+pub use tls::{
+    CertificateValidity, Cipher, PhasesMs, PppCounts, SessionTls, TlsAlert, TlsHandshake,
+};
+
+pub use verdict::{Code, Confidence, Evidence, ForgerySign, Goodbye, Party, Verdict};
 
 use std::borrow::Cow;
 
@@ -47,10 +60,16 @@ pub enum Event<'a> {
     /// than the agent.
     #[serde(rename = "session.start")]
     SessionStart(SessionStart<'a>),
+    /// What TLS and the set-up of SSTP showed without being decrypted.
+    #[serde(rename = "session.tls")]
+    SessionTls(SessionTls<'a>),
     /// What an interval brought, if anything.
     #[serde(rename = "session.health")]
     SessionHealth(SessionHealth<'a>),
-    /// A session ended: all its counts, and by whom and how it ended.
+    /// Trouble began in a session, or is over.
+    #[serde(rename = "session.anomaly")]
+    SessionAnomaly(SessionAnomaly<'a>),
+    /// A session ended: all its counts, by whom and how it ended, and why.
     #[serde(rename = "session.end")]
     SessionEnd(SessionEnd<'a>),
     /// A connection was tried, and no handshake completed.

@@ -4,8 +4,10 @@ use std::{borrow::Cow, net::IpAddr};
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use sstpulse_common::Side;
 
-use super::{Head, Time};
+use super::{Head, Health, Time, Verdict};
+use crate::tls::Phase;
 
 /// Which session.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -71,6 +73,8 @@ pub struct About<'a> {
     pub server: Endpoint,
     /// What carries it.
     pub network: Network<'a>,
+    /// How far the session has come; null if its beginning was not seen.
+    pub phase: Option<Phase>,
 }
 
 /// A handshake completed, or a connection older than the agent was found.
@@ -84,6 +88,19 @@ pub struct SessionStart<'a> {
     pub about: About<'a>,
     /// What the handshake showed; null if it was not seen.
     pub handshake: Option<Handshake>,
+    /// The session that the same client lost before; null if it lost none lately.
+    pub previous: Option<Previous>,
+}
+
+/// A session that the same client lost before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Previous {
+    /// Its `session.id`.
+    pub id: String,
+    /// From its last segment of the client to the begin of this one, in milliseconds.
+    pub away_ms: u64,
+    /// Which connection this is that the client has opened since, from 1 on.
+    pub attempt: u32,
 }
 
 /// What a handshake showed.
@@ -122,6 +139,8 @@ pub struct SessionHealth<'a> {
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
     pub about: About<'a>,
+    /// How well the session did.
+    pub health: Health,
     /// Round-trip times of the session so far.
     pub rtt_us: Rtt,
     /// What the client sent since the last line about this session.
@@ -141,6 +160,8 @@ pub struct SessionEnd<'a> {
     pub about: About<'a>,
     /// Who ended it, and how.
     pub end: Ending,
+    /// Why; null of a session that did not end, unless it was as good as lost.
+    pub verdict: Option<Verdict>,
     /// Round-trip times.
     pub rtt_us: Rtt,
     /// All the client sent.
@@ -168,6 +189,15 @@ pub enum CloseBy {
     Server,
     /// Neither side said anything.
     Unknown,
+}
+
+impl From<Side> for CloseBy {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Client => Self::Client,
+            Side::Server => Self::Server,
+        }
+    }
 }
 
 /// How a session ended.
@@ -289,6 +319,8 @@ pub struct AttemptFailed<'a> {
     pub network: Network<'a>,
     /// What was seen of it.
     pub attempt: Attempt,
+    /// Why it failed.
+    pub verdict: Verdict,
 }
 
 /// What was seen of a handshake that did not complete.

@@ -14,7 +14,7 @@ use super::{
     tables::Limits,
     watched::{Server, Watched},
 };
-use crate::settings;
+use crate::{cli::ConfigFile, diagnosis::Thresholds, settings};
 
 /// Arguments of `replay`.
 #[derive(Clone, Debug, Args)]
@@ -50,6 +50,10 @@ pub struct ReplayArgs {
     /// A session with no segment either way for this long counts as dead [default: 15m]
     #[arg(long, value_name = "TIME", value_parser = settings::time)]
     pub dead_after: Option<SignedDuration>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where it is defined")]
+    pub config: ConfigFile,
 }
 
 /// What holds for a replay.
@@ -65,6 +69,9 @@ pub struct Config {
     pub dead_after: Duration,
     /// Sizes of the tables.
     pub limits: Limits,
+    /// Where verdicts draw their lines. Of a configuration, only these are taken: the rest is
+    /// about the host it is for.
+    pub thresholds: Thresholds,
 }
 
 /// As many attempts as the agent remembers.
@@ -88,6 +95,9 @@ impl Config {
                 sessions: settings::MOST_SESSIONS,
                 half_open: HALF_OPEN,
             },
+            thresholds: settings::read(&arguments.config)?
+                .thresholds
+                .unwrap_or_default(),
         })
     }
 

@@ -55,7 +55,11 @@ impl Timeline {
         Self {
             watched: config.watched(),
             tables: Tables::new(config.limits),
-            sessions: Sessions::new(config.limits.sessions, report::run_number()),
+            sessions: Sessions::new(
+                config.limits.sessions,
+                report::run_number(),
+                config.thresholds.clone(),
+            ),
             attempts: Attempts::default(),
             lines: Lines::new(output, Clock::of_day()),
             config,
@@ -191,12 +195,14 @@ impl Timeline {
 
     /// What each interval brings.
     fn scan(&mut self, now: u64) {
-        let (tables, dead_after) = (&mut self.tables, self.config.dead_after);
+        let (tables, interval) = (&mut self.tables, self.config.interval);
+        let dead_after = self.config.dead_after;
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
         };
-        for slot in self.sessions.scan(tables, &mut teller, now, dead_after) {
+        let dead = self.sessions.scan(tables, &mut teller, now, dead_after, interval);
+        for slot in dead {
             let Ok(()) = self.sessions.end(tables, &mut teller, slot, now);
         }
         let Ok(()) = self.attempts.sweep(tables, &mut teller, now);

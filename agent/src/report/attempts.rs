@@ -6,8 +6,11 @@
 use sstpulse_common::{FlowKey, HalfOpen, counters::Counter};
 
 use super::{Flows, Teller};
-use crate::event::{
-    Attempt, AttemptFailed, AttemptOutcome, AttemptStats, Endpoint, Event, Network, known,
+use crate::{
+    diagnosis::{HostFacts, judge_attempt},
+    event::{
+        Attempt, AttemptFailed, AttemptOutcome, AttemptStats, Endpoint, Event, Network, known,
+    },
 };
 
 /// Attempts told one by one in an interval. A flood of forged SYNs makes more.
@@ -94,6 +97,7 @@ fn tell(teller: &mut Teller<'_>, key: &FlowKey, half_open: &HalfOpen) {
         outcome: AttemptOutcome::of(half_open),
         client_mss: known(half_open.client_options.mss),
     };
+    let verdict = judge_attempt(half_open, HostFacts::default());
     let interface = teller
         .interfaces
         .name(half_open.client_ifindex)
@@ -105,6 +109,7 @@ fn tell(teller: &mut Teller<'_>, key: &FlowKey, half_open: &HalfOpen) {
             server: Endpoint::server(key),
             network: Network::of(key),
             attempt,
+            verdict,
         })
     });
 }

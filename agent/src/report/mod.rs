@@ -4,8 +4,11 @@
 //! capture: what is told of them is the same.
 
 mod attempts;
+mod known;
 mod lines;
+mod recent;
 mod sessions;
+mod watched;
 
 pub(crate) use attempts::Attempts;
 pub(crate) use lines::Lines;

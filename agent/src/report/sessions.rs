@@ -5,14 +5,28 @@
 //! index forgets it, and a moment later, when no program can hold it any more, its slot
 //! is free again.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    time::Duration,
+};
 
 use sstpulse_common::{DirectionRecord, Notice, SessionRecord, Told, record::SlotState};
 
-use super::{Flows, InterfaceNames, Lines, Message, Opening, Teller};
-use crate::event::{
-    About, CloseBy, CloseHow, Counters, DirectionTotals, Ending, Endpoint, Event, Handshake,
-    Network, SeenFrom, Session, SessionEnd, SessionHealth, SessionStart, SessionStats,
+use super::{
+    Flows, InterfaceNames, Lines, Message, Opening, Teller,
+    known::Known,
+    recent::{Like, Recent},
+    watched::{LOOK_AT_SILENT_NS, LOOK_NS, Watched},
+};
+use crate::{
+    diagnosis::{self, HostFacts, Interval, Thresholds},
+    event::{
+        About, Anomaly, CloseBy, CloseHow, Code, Counters, DirectionTotals, Ending, Endpoint, Event,
+        Handshake, Network, SeenFrom, Session, SessionAnomaly, SessionEnd, SessionHealth,
+        SessionStart, SessionStats, SessionTls, Verdict,
+    },
+    tls::Phase,
 };
 
 /// How long late segments are waited for.
@@ -22,8 +36,13 @@ const LINGER_NS: u64 = 500_000_000;
 /// microseconds.
 const GRACE_NS: u64 = 100_000_000;
 
+/// What makes a session suspicious.
+const TROUBLE: Told = Told(
+    Told::TIMEOUT.0 | Told::REPETITIONS.0 | Told::WINDOW_CLOSED.0 | Told::RTT_INFLATED.0,
+);
+
 /// What the agent knows of a slot.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 enum Slot {
     /// Nothing.
     #[default]
@@ -37,18 +56,6 @@ enum Slot {
     Retired,
 }
 
-/// What was told of a session.
-#[derive(Clone, Debug)]
-struct Known {
-    number: u64,
-    start_ns: u64,
-    from_client: Counters,
-    from_server: Counters,
-    segments: u64,
-    changed_ns: u64,
-    ending: bool,
-}
-
 /// All sessions.
 pub(crate) struct Sessions {
     slots: Vec<Slot>,
@@ -57,27 +64,37 @@ pub(crate) struct Sessions {
     numbered: u64,
     ending: VecDeque<Due>,
     retired: VecDeque<Due>,
+    /// Looks at single sessions that are planned, the next one first. A session may have gone
+    /// meanwhile, or not need it any more.
+    looks: BinaryHeap<Reverse<Due>>,
     stats: SessionStats,
+    thresholds: Thresholds,
+    recent: Recent,
+    host: HostFacts,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Due {
     at_ns: u64,
     slot: u32,
 }
 
 impl Sessions {
-    pub(crate) fn new(capacity: u32, run: u32) -> Self {
+    pub(crate) fn new(capacity: u32, run: u32, thresholds: Thresholds) -> Self {
         Self {
             slots: Vec::new(),
             run,
             numbered: 0,
             ending: VecDeque::new(),
             retired: VecDeque::new(),
+            looks: BinaryHeap::new(),
             stats: SessionStats {
                 capacity,
                 ..SessionStats::default()
             },
+            thresholds,
+            recent: Recent::default(),
+            host: HostFacts::default(),
         }
     }
 
@@ -109,18 +126,195 @@ impl Sessions {
             return;
         }
         match message {
-            Message::Notice(notice) => self.notice(flows, notice),
-            Message::Opening(opening) => self.opening(flows, opening),
+            Message::Notice(notice) => self.notice(flows, teller, notice),
+            Message::Opening(opening) => self.opening(flows, teller, opening),
         }
     }
 
-    fn notice<F: Flows>(&mut self, flows: &mut F, notice: &Notice) {
+    fn notice<F: Flows>(&mut self, flows: &mut F, teller: &mut Teller<'_>, notice: &Notice) {
+        let record = flows.read(notice.slot);
+        if let Slot::Live(known) = self.slot(notice.slot) {
+            known.notice(notice, &record);
+        }
+        if notice.tells(TROUBLE) {
+            self.watch(flows, notice.slot, notice.time_ns);
+            self.look(flows, teller, notice.slot, notice.time_ns);
+        }
+        if notice.tells(Told::CLOSING) {
+            self.closing(&record, notice.slot);
+        }
         if notice.tells(Told::SESSION_END) && flows.pulse(notice.slot).ended {
             self.end_later(notice.slot, notice.time_ns);
         }
     }
 
-    fn opening<F: Flows>(&mut self, _flows: &mut F, _opening: &Opening) {}
+    /// Begins to look at a session again and again.
+    fn watch<F: Flows>(&mut self, flows: &mut F, slot: u32, now: u64) {
+        let Slot::Live(known) = self.slot(slot) else {
+            return;
+        };
+        if known.watched.is_some() {
+            return;
+        }
+        known.watched = Some(Box::new(Watched::new(now)));
+        let (attention, small) = known.attention();
+        flows.attend(slot, attention, small);
+        self.looks.push(Reverse(Due {
+            at_ns: now + LOOK_NS,
+            slot,
+        }));
+    }
+
+    /// Looks at a session, and tells what trouble began, or is over.
+    fn look<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, slot: u32, now: u64) {
+        let silence_ns = 2 * nanoseconds(self.thresholds.hello);
+        let run = self.run;
+        let Slot::Live(known) = self.slot(slot) else {
+            return;
+        };
+        let record = flows.read(slot);
+        known.look(&record, now, None);
+        let look = known.to_look_at(&record, now, silence_ns);
+        let Some(watched) = &mut known.watched else {
+            return;
+        };
+        for change in watched.look(&look) {
+            let anomaly = Anomaly {
+                code: change.code,
+                state: change.state,
+                side: change.side.map_or(CloseBy::Unknown, CloseBy::from),
+                since: teller.lines.time(change.since_ns),
+                lasted_ms: now.saturating_sub(change.since_ns) / 1_000_000,
+                evidence: change.evidence,
+            };
+            let about = about(run, teller.lines, &record, known, now);
+            let interface = interface(teller.interfaces, &record);
+            teller.lines.write(now, interface, |head| {
+                Event::SessionAnomaly(SessionAnomaly {
+                    head,
+                    about,
+                    anomaly,
+                })
+            });
+        }
+    }
+
+    /// Does a look that was planned, and plans the next one.
+    fn look_again<F: Flows>(
+        &mut self,
+        flows: &mut F,
+        teller: &mut Teller<'_>,
+        slot: u32,
+        now: u64,
+    ) {
+        let silence_ns = 2 * nanoseconds(self.thresholds.hello);
+        let Slot::Live(known) = self.slot(slot) else {
+            return;
+        };
+        if known.ending {
+            return;
+        }
+        let next_ns = if known.watched.is_some() {
+            self.look(flows, teller, slot, now);
+            let Slot::Live(known) = self.slot(slot) else {
+                return;
+            };
+            let watched = known.watched.as_deref();
+            if watched.is_none_or(|watched| watched.is_calm(now)) {
+                known.watched = None;
+                let (attention, small) = known.attention();
+                flows.attend(slot, attention, small);
+                return;
+            }
+            let silent = watched.is_some_and(Watched::is_silent);
+            now + if silent { LOOK_AT_SILENT_NS } else { LOOK_NS }
+        } else {
+            // The look is for silence: it has lasted, or there is another to be waited for.
+            known.look_planned = false;
+            let silent_since_ns = last_seen_ns(&flows.read(slot));
+            if known.is_up() && now.saturating_sub(silent_since_ns) >= silence_ns {
+                self.watch(flows, slot, now);
+                self.look(flows, teller, slot, now);
+            }
+            return;
+        };
+        self.looks.push(Reverse(Due {
+            at_ns: next_ns,
+            slot,
+        }));
+    }
+
+    /// Plans a look at the moment when a session will have been silent for too long, if that
+    /// comes before the next scan.
+    fn expect_silence(&mut self, slot: u32, last_seen_ns: u64, now: u64, interval_ns: u64) {
+        let at_ns = last_seen_ns.saturating_add(2 * nanoseconds(self.thresholds.hello));
+        let Slot::Live(known) = self.slot(slot) else {
+            return;
+        };
+        let soon = at_ns <= now.saturating_add(interval_ns);
+        if !soon || known.look_planned || known.watched.is_some() || !known.is_up() {
+            return;
+        }
+        known.look_planned = true;
+        self.looks.push(Reverse(Due { at_ns, slot }));
+    }
+
+    /// Remembers how a session closes, before verdicts on those that close with it.
+    fn closing(&mut self, record: &SessionRecord, slot: u32) {
+        let Some(Slot::Live(known)) = self.slots.get(slot as usize) else {
+            return;
+        };
+        let end = Ending {
+            by: by(record),
+            how: how(record),
+        };
+        let facts = known.facts(record, end, diagnosis::Neighbours::default(), self.host);
+        let closed_ns = facts.closed_ns();
+        match diagnosis::closed_by_server(&facts, &self.thresholds) {
+            Some(diagnosis::Word::None) => self.recent.died(closed_ns),
+            Some(diagnosis::Word::Goodbye) => self.recent.aged(closed_ns, facts.age_ns()),
+            None => {}
+        }
+    }
+
+    fn opening<F: Flows>(&mut self, flows: &mut F, teller: &mut Teller<'_>, opening: &Opening) {
+        let slot = opening.header.slot;
+        let Slot::Live(known) = self.slot(slot) else {
+            return;
+        };
+        let done = known.opening(opening);
+        let is_up = known.tls().is_some_and(|tls| tls.phase() == Phase::Up);
+        if !done && (!is_up || known.tls_told) {
+            return;
+        }
+        let (attention, small) = known.attention();
+        flows.attend(slot, attention, small);
+        let record = flows.read(slot);
+        if is_up {
+            self.recent.is_back(record.head.key.client);
+        }
+        self.tell_tls(teller, &record, slot, opening.header.time_ns);
+    }
+
+    /// Tells what TLS and the set-up of SSTP showed, once, if there was anything.
+    fn tell_tls(&mut self, teller: &mut Teller<'_>, record: &SessionRecord, slot: u32, now: u64) {
+        let Some(Slot::Live(known)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        if known.tls_told || known.tls().is_none_or(|tls| tls.phase() < Phase::Tls) {
+            return;
+        }
+        known.tls_told = true;
+        let known = &*known;
+        let Some(tls) = known.tls() else {
+            return;
+        };
+        let about = about(self.run, teller.lines, record, known, now);
+        let interface = interface(teller.interfaces, record);
+        teller.lines.write(now, interface, |head| {
+            Event::SessionTls(SessionTls::of(head, about, tls, known.start_ns))
+        });
+    }
 
     /// Takes up the session in a slot, if it is new.
     fn begin<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, slot: u32) {
@@ -132,28 +326,23 @@ impl Sessions {
             return;
         }
         self.numbered += 1;
-        let known = Known {
-            number: self.numbered,
-            start_ns: record.head.start_ns,
-            from_client: Counters::default(),
-            from_server: Counters::default(),
-            segments: 0,
-            changed_ns: record.head.start_ns,
-            ending: false,
-        };
+        let known = Known::new(self.numbered, &record);
         self.stats.live += 1;
         self.stats.started += 1;
         if seen_from(&record) == SeenFrom::Midstream {
             self.stats.started_midstream += 1;
         }
         let now = record.head.start_ns;
-        let about = self.about(teller.lines, &record, known.number, now);
+        let roaming_ns = nanoseconds(self.thresholds.roaming);
+        let previous = self.recent.came(record.head.key.client, now, roaming_ns);
+        let about = about(self.run, teller.lines, &record, &known, now);
         let interface = interface(teller.interfaces, &record);
         teller.lines.write(now, interface, |head| {
             Event::SessionStart(SessionStart {
                 head,
                 about,
                 handshake: Handshake::of(&record),
+                previous,
             })
         });
         *self.slot(slot) = Slot::Live(Box::new(known));
@@ -166,8 +355,10 @@ impl Sessions {
         teller: &mut Teller<'_>,
         now: u64,
         dead_after: Duration,
+        interval: Duration,
     ) -> Vec<u32> {
-        let dead_after_ns = u64::try_from(dead_after.as_nanos()).unwrap_or(u64::MAX);
+        let interval_ns = nanoseconds(interval);
+        let dead_after_ns = nanoseconds(dead_after);
         let mut dead = Vec::new();
         for slot in 0..flows.capacity() {
             if flows.state(slot) == SlotState::FREE {
@@ -186,8 +377,12 @@ impl Sessions {
                 known.segments = pulse.segments;
                 known.changed_ns = now;
                 self.health(flows, teller, slot, now);
-            } else if !pulse.ended && now.saturating_sub(known.changed_ns) >= dead_after_ns {
-                dead.push(slot);
+            } else if !pulse.ended {
+                let seen_ns = known.seen_ns();
+                if now.saturating_sub(known.changed_ns) >= dead_after_ns {
+                    dead.push(slot);
+                }
+                self.expect_silence(slot, seen_ns, now, interval_ns);
             }
             if pulse.ended {
                 self.end_later(slot, now);
@@ -199,23 +394,34 @@ impl Sessions {
     /// Tells what has changed in a session.
     fn health<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, slot: u32, now: u64) {
         let record = flows.read(slot);
-        let Slot::Live(known) = self.slot(slot) else {
+        let run = self.run;
+        let Some(Slot::Live(known)) = self.slots.get_mut(slot as usize) else {
             return;
         };
+        known.look(&record, now, None);
         let from_client = Counters::of(&record.from_client, &record.from_server, now);
         let from_server = Counters::of(&record.from_server, &record.from_client, now);
         let client_delta = from_client.since(&known.from_client);
         let server_delta = from_server.since(&known.from_server);
         known.from_client = from_client;
         known.from_server = from_server;
-        let number = known.number;
+        let rtt = record.head.rtt;
+        let timeouts = known.timeouts(&record);
+        let interval = Interval {
+            from_client: &client_delta,
+            from_server: &server_delta,
+            rtt_inflated: rtt.inflated(rtt.smoothed_us),
+            path_stalled: timeouts.is_some_and(|timeouts| timeouts.count > 2),
+        };
+        let health = diagnosis::health(&interval, &self.thresholds);
 
-        let about = self.about(teller.lines, &record, number, now);
+        let about = about(run, teller.lines, &record, known, now);
         let interface = interface(teller.interfaces, &record);
         teller.lines.write(now, interface, |head| {
             Event::SessionHealth(SessionHealth {
                 head,
                 about,
+                health,
                 rtt_us: record.head.rtt.into(),
                 from_client: client_delta,
                 from_server: server_delta,
@@ -239,14 +445,15 @@ impl Sessions {
     /// When there is something to do next, on the monotonic clock in nanoseconds.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let next = |queue: &VecDeque<Due>| queue.front().map(|due| due.at_ns);
-        match (next(&self.ending), next(&self.retired)) {
-            (Some(ending), Some(retired)) => Some(ending.min(retired)),
-            (ending, retired) => ending.or(retired),
-        }
+        let look = self.looks.peek().map(|Reverse(due)| due.at_ns);
+        [next(&self.ending), next(&self.retired), look]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Ends the sessions that have lingered until `now`, and frees the slots of those
-    /// that ended before.
+    /// Ends the sessions that have lingered until `now`, frees the slots of those that ended
+    /// before, and looks at those that are due.
     pub(crate) fn settle<F: Flows>(
         &mut self,
         flows: &mut F,
@@ -260,6 +467,12 @@ impl Sessions {
             flows.release(due.slot)?;
             *self.slot(due.slot) = Slot::Empty;
         }
+        while let Some(Reverse(due)) = self.looks.peek().copied()
+            && due.at_ns <= now
+        {
+            self.looks.pop();
+            self.look_again(flows, teller, due.slot, now);
+        }
         Ok(())
     }
 
@@ -271,11 +484,9 @@ impl Sessions {
         slot: u32,
         now: u64,
     ) -> Result<(), F::Error> {
-        let Slot::Live(known) = self.slot(slot) else {
+        if !matches!(self.slot(slot), Slot::Live(_)) {
             return Ok(());
-        };
-        let number = known.number;
-        *self.slot(slot) = Slot::Retired;
+        }
         let record = flows.read(slot);
         flows.retire(&record.head.key, slot)?;
         // What came until the index forgot it belongs to it, too.
@@ -284,23 +495,24 @@ impl Sessions {
             at_ns: now + GRACE_NS,
             slot,
         });
-        self.tell_end(teller, &record, number);
+        self.tell_end(teller, &record, slot);
+        *self.slot(slot) = Slot::Retired;
         Ok(())
     }
 
     /// Tells the totals of a session that goes on beyond the end of a capture.
     pub(crate) fn leave_open<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>) {
         for slot in 0..flows.capacity() {
-            let Slot::Live(known) = self.slot(slot) else {
-                continue;
-            };
-            let number = known.number;
-            let record = flows.read(slot);
-            self.write_end(teller, &record, number, CloseHow::StillOpen);
+            if matches!(self.slot(slot), Slot::Live(_)) {
+                let record = flows.read(slot);
+                self.tell_tls(teller, &record, slot, last_seen_ns(&record));
+                let verdict = self.judge(&record, slot, CloseHow::StillOpen);
+                self.write_end(teller, &record, slot, CloseHow::StillOpen, verdict);
+            }
         }
     }
 
-    fn tell_end(&mut self, teller: &mut Teller<'_>, record: &SessionRecord, number: u64) {
+    fn tell_end(&mut self, teller: &mut Teller<'_>, record: &SessionRecord, slot: u32) {
         let how = how(record);
         self.stats.live -= 1;
         self.stats.ended += 1;
@@ -310,25 +522,72 @@ impl Sessions {
             CloseHow::Superseded => self.stats.ended_superseded += 1,
             CloseHow::Dead | CloseHow::StillOpen => self.stats.ended_dead += 1,
         }
-        self.write_end(teller, record, number, how);
+        self.tell_tls(teller, record, slot, last_seen_ns(record));
+        let verdict = self.judge(record, slot, how);
+        self.write_end(teller, record, slot, how, verdict);
+    }
+
+    /// Why a session ended.
+    fn judge(&mut self, record: &SessionRecord, slot: u32, how: CloseHow) -> Option<Verdict> {
+        let Some(Slot::Live(known)) = self.slots.get(slot as usize) else {
+            return None;
+        };
+        let (client, heard_ns) = (record.head.key.client, record.from_client.last_seen_ns);
+        let end = Ending {
+            by: by(record),
+            how,
+        };
+        let mut facts = known.facts(record, end, diagnosis::Neighbours::default(), self.host);
+        let like = Like {
+            closed_ns: facts.closed_ns(),
+            age_ns: facts.age_ns(),
+            idle_ns: facts.quiet.map(|quiet| quiet.lasted_ns()),
+            client,
+            heard_ns,
+        };
+        let together_ns = nanoseconds(self.thresholds.together);
+        facts.neighbours = self.recent.neighbours(&like, together_ns);
+        let verdict = if how == CloseHow::StillOpen {
+            diagnosis::judge_ongoing(&facts, &self.thresholds)?
+        } else {
+            diagnosis::judge(&facts, &self.thresholds)
+        };
+        match verdict.code {
+            Code::IdleTimeoutSuspect | Code::PathDead if like.idle_ns.is_some() => {
+                self.recent
+                    .idled(like.closed_ns, like.idle_ns.unwrap_or_default());
+            }
+            Code::ResetOnClientHello => self.recent.cut_off(like.closed_ns, client),
+            _ => {}
+        }
+        if verdict.code.is_loss() {
+            let id = id(self.run, known.number);
+            self.recent.lost(client, id, heard_ns);
+        }
+        Some(verdict)
     }
 
     fn write_end(
         &self,
         teller: &mut Teller<'_>,
         record: &SessionRecord,
-        number: u64,
+        slot: u32,
         how: CloseHow,
+        verdict: Option<Verdict>,
     ) {
+        let Some(Slot::Live(known)) = self.slots.get(slot as usize) else {
+            return;
+        };
         let by = by(record);
         let now = last_seen_ns(record);
-        let about = self.about(teller.lines, record, number, now);
+        let about = about(self.run, teller.lines, record, known, now);
         let interface = interface(teller.interfaces, record);
         teller.lines.write(now, interface, |head| {
             Event::SessionEnd(SessionEnd {
                 head,
                 about,
                 end: Ending { by, how },
+                verdict,
                 rtt_us: record.head.rtt.into(),
                 from_client: DirectionTotals::of(&record.from_client, &record.from_server, now),
                 from_server: DirectionTotals::of(&record.from_server, &record.from_client, now),
@@ -349,36 +608,46 @@ impl Sessions {
         Ok(())
     }
 
-    fn about(
-        &self,
-        lines: &Lines,
-        record: &SessionRecord,
-        number: u64,
-        now: u64,
-    ) -> About<'static> {
-        let start_ns = record.head.start_ns;
-        About {
-            session: Session {
-                id: format!("{:08x}{number:08x}", self.run),
-                start: lines.time(start_ns),
-                duration_ms: now.saturating_sub(start_ns) / 1_000_000,
-                seen_from: seen_from(record),
-            },
-            client: Endpoint::client(&record.head.key),
-            server: Endpoint::server(&record.head.key),
-            network: Network::of(&record.head.key),
-        }
-    }
-
     fn slot(&mut self, slot: u32) -> &mut Slot {
         let index = slot as usize;
         if index >= self.slots.len() {
             // Slots are used from the lowest on, so this follows the most sessions ever
             // open at once, and not the table's size.
-            self.slots.resize(index + 1, Slot::Empty);
+            self.slots.resize_with(index + 1, Slot::default);
         }
         &mut self.slots[index]
     }
+}
+
+/// Which session a line of the time `now` is about.
+fn about(
+    run: u32,
+    lines: &Lines,
+    record: &SessionRecord,
+    known: &Known,
+    now: u64,
+) -> About<'static> {
+    let start_ns = record.head.start_ns;
+    About {
+        session: Session {
+            id: id(run, known.number),
+            start: lines.time(start_ns),
+            duration_ms: now.saturating_sub(start_ns) / 1_000_000,
+            seen_from: seen_from(record),
+        },
+        client: Endpoint::client(&record.head.key),
+        server: Endpoint::server(&record.head.key),
+        network: Network::of(&record.head.key),
+        phase: known.phase(),
+    }
+}
+
+fn id(run: u32, number: u64) -> String {
+    format!("{run:08x}{number:08x}")
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn pop_due(queue: &mut VecDeque<Due>, now: u64) -> Option<Due> {

@@ -41,7 +41,11 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     interfaces.attach(&mut kernel).await?;
 
     let mut watch = Watch {
-        sessions: Sessions::new(config.limits.sessions.get(), report::run_number()),
+        sessions: Sessions::new(
+            config.limits.sessions.get(),
+            report::run_number(),
+            config.thresholds.clone(),
+        ),
         attempts: Attempts::default(),
         lines: Lines::new(output, Clock::now()),
         config,
@@ -141,7 +145,7 @@ impl Watch {
         let (kernel, now) = (&mut self.kernel, monotonic_ns());
         let dead = self
             .sessions
-            .scan(kernel, &mut teller, now, self.config.dead_after);
+            .scan(kernel, &mut teller, now, self.config.dead_after, self.config.interval);
         for slot in dead {
             self.sessions.end(kernel, &mut teller, slot, now)?;
         }

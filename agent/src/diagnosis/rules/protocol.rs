@@ -1,0 +1,157 @@
+//! What the sides said at the end of a tunnel, and what they did not say.
+
+use sstpulse_common::Side;
+
+use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds};
+use crate::{
+    event::{CloseBy, Confidence, Evidence, Goodbye, Party},
+    tls::Phase,
+};
+
+/// Whether a tunnel was up: what the sides say before is for the rules of the set-up.
+pub(super) fn was_up(facts: &Facts<'_>) -> bool {
+    facts.phase().is_none_or(|phase| phase >= Phase::Up)
+}
+
+/// The goodbye that came first, if it can be what ended the session: it came shortly before
+/// the first FIN or RST, or its side has said nothing since.
+fn first_goodbye(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<(Side, Goodbye, u64)> {
+    /// Times of records are exact to the millisecond.
+    const EXACT_NS: u64 = 1_000_000;
+
+    let of = |side| {
+        let (goodbye, time_ns) = facts.sayings.goodbye(side)?;
+        // What a side says once the other has closed is an answer to that.
+        let closes = closes(facts, side);
+        if !closes && time_ns + 2 * EXACT_NS > facts.closed_ns() {
+            return None;
+        }
+        let before_ns = facts.closed_ns().saturating_sub(time_ns);
+        let soon = before_ns <= nanoseconds(thresholds.goodbye);
+        // Some servers take half a minute to close after they were told. Only what can be
+        // nothing else counts then.
+        let certain = goodbye != Goodbye::DisconnectAck && side == Side::Client;
+        (soon || certain).then_some((side, goodbye, time_ns))
+    };
+    [of(Side::Client), of(Side::Server)]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(side, _, time_ns)| (*time_ns, *side == Side::Server))
+}
+
+const fn closes(facts: &Facts<'_>, side: Side) -> bool {
+    matches!(
+        (facts.end.by, side),
+        (CloseBy::Client, Side::Client) | (CloseBy::Server, Side::Server)
+    )
+}
+
+pub(super) fn clean_client(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
+    clean(facts, thresholds, Side::Client)
+}
+
+pub(super) fn clean_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
+    clean(facts, thresholds, Side::Server)
+}
+
+fn clean(facts: &Facts<'_>, thresholds: &Thresholds, side: Side) -> Option<Finding> {
+    let (by, goodbye, time_ns) = first_goodbye(facts, thresholds)?;
+    (was_up(facts) && by == side && facts.closing_ns.is_some()).then(|| Finding {
+        confidence: Confidence::High,
+        by: party(side),
+        evidence: Evidence {
+            age_ms: Some(milliseconds(facts.age_ns())),
+            goodbye: Some(goodbye),
+            goodbye_ms: Some(milliseconds(facts.closed_ns().saturating_sub(time_ns))),
+            ..Evidence::default()
+        },
+    })
+}
+
+/// The server said goodbye first, at an age or after an idleness that others shared.
+pub(super) fn policy(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
+    let (by, goodbye, time_ns) = first_goodbye(facts, thresholds)?;
+    let alike = facts.neighbours.same_age >= thresholds.alike;
+    (was_up(facts) && by == Side::Server && alike).then(|| Finding {
+        confidence: Confidence::Low,
+        by: Party::Server,
+        evidence: Evidence {
+            age_ms: Some(milliseconds(facts.age_ns())),
+            goodbye: Some(goodbye),
+            goodbye_ms: Some(milliseconds(facts.closed_ns().saturating_sub(time_ns))),
+            sessions_alike: Some(facts.neighbours.same_age),
+            ..Evidence::default()
+        },
+    })
+}
+
+/// What was said before a server closed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Nothing: the daemon was killed. Its kernel sends a FIN, or a RST if there was something
+    /// left to read.
+    None,
+    /// The server said goodbye.
+    Goodbye,
+}
+
+/// What was said before the server closed first; `None` if it did not, or closed no more than
+/// a connection that had not come far.
+pub fn closed_by_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Word> {
+    if facts.end.by != CloseBy::Server || facts.phase().is_some_and(|phase| phase < Phase::Http) {
+        return None;
+    }
+    match first_goodbye(facts, thresholds) {
+        None => Some(Word::None),
+        Some((Side::Server, ..)) => Some(Word::Goodbye),
+        Some((Side::Client, ..)) => None,
+    }
+}
+
+fn server_closed_without_a_word(facts: &Facts<'_>, thresholds: &Thresholds) -> bool {
+    closed_by_server(facts, thresholds) == Some(Word::None)
+}
+
+pub(super) fn server_restart(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
+    let together = facts.neighbours.died_together;
+    (server_closed_without_a_word(facts, thresholds) && together >= thresholds.alike).then(|| {
+        Finding {
+            confidence: Confidence::High,
+            by: Party::Server,
+            evidence: Evidence {
+                age_ms: Some(milliseconds(facts.age_ns())),
+                sessions_alike: Some(together),
+                ..Evidence::default()
+            },
+        }
+    })
+}
+
+pub(super) fn server_died(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
+    server_closed_without_a_word(facts, thresholds).then(|| Finding {
+        confidence: Confidence::Medium,
+        by: Party::Server,
+        evidence: Evidence {
+            age_ms: Some(milliseconds(facts.age_ns())),
+            ..Evidence::default()
+        },
+    })
+}
+
+pub(super) fn client_died(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
+    (facts.end.by == CloseBy::Client && was_up(facts)).then(|| Finding {
+        confidence: Confidence::Medium,
+        by: Party::Client,
+        evidence: Evidence {
+            age_ms: Some(milliseconds(facts.age_ns())),
+            ..Evidence::default()
+        },
+    })
+}
+
+const fn party(side: Side) -> Party {
+    match side {
+        Side::Client => Party::Client,
+        Side::Server => Party::Server,
+    }
+}

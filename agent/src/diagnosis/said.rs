@@ -1,0 +1,178 @@
+//! What the sides said last, as far as the lengths of their records tell.
+
+use sstpulse_common::{
+    DirectionRecord, SessionRecord, Side,
+    record::{SmallRecord, Trail},
+    tls::ContentType,
+};
+
+use crate::{
+    event::Goodbye,
+    tls::{Message, RecordSize},
+};
+
+/// Two records of this age difference are pieces of one message.
+const ONE_MESSAGE_MS: u64 = 50;
+
+/// How soon an answer follows, at the server: it includes a round trip.
+const ANSWER_NS: u64 = 3_000_000_000;
+
+/// How soon a side closes that has its disconnect acknowledged.
+const CLOSES_NS: u64 = 100_000_000;
+
+/// A message of one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// What it was; `None` if its length says nothing.
+    pub message: Option<Message>,
+    /// When, in nanoseconds, exact to the millisecond.
+    pub time_ns: u64,
+}
+
+/// The last messages of both sides, the last one first.
+#[derive(Clone, Debug)]
+pub struct Sayings {
+    client: Vec<Said>,
+    server: Vec<Said>,
+    was_up: bool,
+    closing_ns: Option<u64>,
+}
+
+impl Sayings {
+    /// Reads the trails of a record, as a cipher that makes records `size` long has written
+    /// them. Times are told by `now`, a moment of the same clock not before them. Short
+    /// messages mean something else before the tunnel `was_up`, and right before the first FIN
+    /// or RST.
+    pub fn of(
+        record: &SessionRecord,
+        size: RecordSize,
+        now: u64,
+        was_up: bool,
+        closing_ns: Option<u64>,
+    ) -> Self {
+        Self {
+            client: messages(&record.client_trail, Side::Client, size, now),
+            server: messages(&record.server_trail, Side::Server, size, now),
+            was_up,
+            closing_ns,
+        }
+    }
+
+    /// What a side said last, the last one first.
+    pub fn by(&self, side: Side) -> &[Said] {
+        match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        }
+    }
+
+    /// What a side said goodbye with, and when: the first of the last messages that can be
+    /// one. What it says after a goodbye can only be another.
+    pub fn goodbye(&self, side: Side) -> Option<(Goodbye, u64)> {
+        self.by(side)
+            .iter()
+            .map_while(|said| Some((self.as_goodbye(side, *said)?, said.time_ns)))
+            .last()
+    }
+
+    fn as_goodbye(&self, side: Side, said: Said) -> Option<Goodbye> {
+        match said.message? {
+            Message::Alert => Some(Goodbye::Alert),
+            Message::AbortOrDisconnect => Some(Goodbye::DisconnectOrAbort),
+            Message::EchoOrDisconnectAck if !self.is_echo(side, said.time_ns) => {
+                Some(Goodbye::DisconnectAck)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a message of 8 bytes was an echo: it answers one, or was answered by one, and
+    /// the tunnel went on.
+    fn is_echo(&self, side: Side, time_ns: u64) -> bool {
+        self.was_up
+            && self.by(other(side)).iter().any(|said| {
+                let last_ns = said.time_ns.max(time_ns);
+                let closes = self
+                    .closing_ns
+                    .is_some_and(|closing_ns| closing_ns.saturating_sub(last_ns) <= CLOSES_NS);
+                said.message == Some(Message::EchoOrDisconnectAck)
+                    && said.time_ns.abs_diff(time_ns) <= ANSWER_NS
+                    && !closes
+            })
+    }
+
+    /// The server's hellos after `since_ns` that the client did not answer.
+    pub fn unanswered_echoes(&self, since_ns: u64) -> u32 {
+        let unanswered = self.server.iter().filter(|said| {
+            said.message == Some(Message::EchoOrDisconnectAck)
+                && said.time_ns > since_ns
+                && !self.is_echo(Side::Server, said.time_ns)
+        });
+        u32::try_from(unanswered.count()).unwrap_or(u32::MAX)
+    }
+}
+
+const fn other(side: Side) -> Side {
+    match side {
+        Side::Client => Side::Server,
+        Side::Server => Side::Client,
+    }
+}
+
+/// The messages of one side, the last one first.
+fn messages(trail: &Trail, side: Side, size: RecordSize, now: u64) -> Vec<Said> {
+    let records: Vec<_> = trail
+        .newest_first()
+        .filter(|record| record.content_type != ContentType::CHANGE_CIPHER_SPEC)
+        .collect();
+    let mut messages = Vec::new();
+    let mut rest = records.as_slice();
+    while let [last, before @ ..] = rest {
+        let whole = before
+            .first()
+            .and_then(|header| Some((joined(*header, *last, size)?, &before[1..])));
+        let (message, next) = whole.unwrap_or((single(*last, side, size), before));
+        messages.push(Said {
+            message,
+            time_ns: time_ns(*last, now),
+        });
+        rest = next;
+    }
+    messages
+}
+
+fn single(record: SmallRecord, side: Side, size: RecordSize) -> Option<Message> {
+    size.message(side, record.content_type, u16::from(record.length))
+}
+
+/// The message whose header and rest are two records, if they are that, and if it is a known
+/// one. sorz's sstp-server writes them so; nobody else's record is as short as its header's.
+fn joined(header: SmallRecord, rest: SmallRecord, size: RecordSize) -> Option<Option<Message>> {
+    /// Bytes of an SSTP header, and of what follows it in each message.
+    const HEADER: u16 = 4;
+    const ECHO: u16 = 4;
+    const ABORT: [u16; 2] = [12, 16];
+
+    let apart_ms = rest.seen_ms.wrapping_sub(header.seen_ms);
+    let is_data = |record: SmallRecord| record.content_type == ContentType::APPLICATION_DATA;
+    // Block ciphers leave it in doubt.
+    let distinct = size.sealed(HEADER) != size.sealed(HEADER + ECHO);
+    let is_header = distinct && u16::from(header.length) == size.sealed(HEADER);
+    if u64::from(apart_ms) > ONE_MESSAGE_MS || !is_header || !is_data(header) || !is_data(rest) {
+        return None;
+    }
+    let length = u16::from(rest.length);
+    let abort = ABORT.iter().any(|abort| length == size.sealed(*abort));
+    Some(if length == size.sealed(ECHO) {
+        Some(Message::EchoOrDisconnectAck)
+    } else {
+        abort.then_some(Message::AbortOrDisconnect)
+    })
+}
+
+/// When a record was seen, by a later moment of the same clock.
+fn time_ns(record: SmallRecord, now: u64) -> u64 {
+    let ago_ms = DirectionRecord::stall_clock_ms(now).wrapping_sub(record.seen_ms);
+    let ago_ms = if ago_ms > u32::MAX / 2 { 0 } else { ago_ms };
+    now.saturating_sub(u64::from(ago_ms) * 1_000_000)
+}

@@ -1,0 +1,93 @@
+//! Where the rules draw their lines.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// Where the rules draw their lines: the `[thresholds]` of the configuration. The defaults
+/// are right for servers with the usual hello of 60 s.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Thresholds {
+    /// The interval of the server's hello (SSTP echo request): [MS-SSTP], section 3.1.2.
+    #[serde(deserialize_with = "duration")]
+    pub hello: Duration,
+    /// How long the server allows from the HTTP request to Call Connected: [MS-SSTP],
+    /// section 3.3.2.
+    #[serde(deserialize_with = "duration")]
+    pub negotiation: Duration,
+    /// How long before the first FIN or RST a goodbye may be and still be what ended the
+    /// session.
+    #[serde(deserialize_with = "duration")]
+    pub goodbye: Duration,
+    /// Silence of the client from which on a path can be dead.
+    #[serde(deserialize_with = "duration")]
+    pub path_silence: Duration,
+    /// Idleness from which on it can be what ended a session.
+    #[serde(deserialize_with = "duration")]
+    pub idle: Duration,
+    /// How long bytes must have been missing while later ones arrived.
+    #[serde(deserialize_with = "duration")]
+    pub hole: Duration,
+    /// How long a client may take over the server's certificate.
+    #[serde(deserialize_with = "duration")]
+    pub certificate_check: Duration,
+    /// How long a server may take to answer in the PPP phase until that is worth a word.
+    #[serde(deserialize_with = "duration")]
+    pub backend_slow: Duration,
+    /// How long it may take until that is what failed.
+    #[serde(deserialize_with = "duration")]
+    pub backend_failing: Duration,
+    /// Silence after a `ClientHello` that means it was filtered.
+    #[serde(deserialize_with = "duration")]
+    pub client_hello_silence: Duration,
+    /// How long after a session died its client may come back and have roamed.
+    #[serde(deserialize_with = "duration")]
+    pub roaming: Duration,
+    /// Sessions that end alike within this time end for the same reason.
+    #[serde(deserialize_with = "duration")]
+    pub together: Duration,
+    /// How many sessions must end alike for that.
+    pub alike: u32,
+    /// Segments sent again, of hundred, from which on a session suffers.
+    pub loss_percent: f32,
+    /// The same from which on it is unusable.
+    pub loss_critical_percent: f32,
+    /// By how much the TTL of a RST must differ to be somebody else's.
+    pub ttl_difference: u8,
+    /// Time the window may be closed in a minute.
+    #[serde(deserialize_with = "duration")]
+    pub stalled_per_minute: Duration,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_mins(1),
+            negotiation: Duration::from_mins(1),
+            goodbye: Duration::from_secs(6),
+            path_silence: Duration::from_secs(15),
+            idle: Duration::from_secs(30),
+            hole: Duration::from_secs(3),
+            certificate_check: Duration::from_secs(5),
+            backend_slow: Duration::from_secs(1),
+            backend_failing: Duration::from_secs(3),
+            client_hello_silence: Duration::from_secs(3),
+            roaming: Duration::from_mins(2),
+            together: Duration::from_secs(2),
+            alike: 3,
+            loss_percent: 2.0,
+            loss_critical_percent: 5.0,
+            ttl_difference: 3,
+            stalled_per_minute: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Reads a time that is not negative.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let given = SignedDuration::deserialize(deserializer)?;
+    Duration::try_from(given)
+        .map_err(|_| D::Error::custom(format!("{given:#} is negative; a time can't be")))
+}

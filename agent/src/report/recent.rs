@@ -1,0 +1,213 @@
+//! What happened lately: what verdicts on one session owe to others.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+};
+
+use sstpulse_common::Address;
+
+use crate::{diagnosis::Neighbours, event::Previous};
+
+/// Endings of a kind that are remembered.
+const MOST_ENDINGS: usize = 4_096;
+
+/// Clients that are remembered: those that came lately, and those that lost a session.
+const MOST_CLIENTS: usize = 65_536;
+
+/// How far two ages, or two times of idleness, may be apart and still be the same.
+const SAME_NS: u64 = 2_000_000_000;
+
+/// For how long cut-off sessions of a prefix count together.
+const CUT_OFF_NS: u64 = 600_000_000_000;
+
+/// For how long sessions of the same age, or the same idleness, count together.
+const LIKE_NS: u64 = 86_400_000_000_000;
+
+/// What happened lately.
+#[derive(Default)]
+pub(super) struct Recent {
+    /// When the server closed sessions without a word.
+    died: Endings<()>,
+    /// At what age the server said goodbye.
+    ages: Endings<u64>,
+    /// After what idleness sessions died or were reset.
+    idles: Endings<u64>,
+    /// Prefixes of clients that were cut off after their `ClientHello`.
+    cut_off: Endings<Prefix>,
+    clients: HashMap<Address, Client>,
+}
+
+/// What is remembered of a client's address.
+#[derive(Clone, Debug, Default)]
+struct Client {
+    /// When it last opened a session.
+    came_ns: u64,
+    lost: Option<Lost>,
+}
+
+/// A session that a client lost.
+#[derive(Clone, Debug)]
+struct Lost {
+    id: String,
+    heard_ns: u64,
+    attempts: u32,
+}
+
+/// The network a client is in: of IPv4 the first 24 bits, of IPv6 the first 48.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Prefix([u8; 6]);
+
+impl Prefix {
+    /// The prefix of an address.
+    pub(super) fn of(address: Address) -> Self {
+        let mut prefix = [0; 6];
+        match IpAddr::from(address) {
+            IpAddr::V4(address) => prefix[..3].copy_from_slice(&address.octets()[..3]),
+            IpAddr::V6(address) => prefix.copy_from_slice(&address.octets()[..6]),
+        }
+        Self(prefix)
+    }
+}
+
+/// Endings of a kind, the latest last.
+struct Endings<T>(VecDeque<(u64, T)>);
+
+impl<T> Default for Endings<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> Endings<T> {
+    fn push(&mut self, now: u64, what: T) {
+        if self.0.len() == MOST_ENDINGS {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, what));
+    }
+
+    /// How many like this there were around `now`.
+    fn count(&self, now: u64, within_ns: u64, like: impl Fn(&T) -> bool) -> u32 {
+        let near = self
+            .0
+            .iter()
+            .filter(|(time_ns, what)| time_ns.abs_diff(now) <= within_ns && like(what));
+        u32::try_from(near.count()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What there is to know of an ending, to compare it with others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Like {
+    /// When the session was closed, or last heard of.
+    pub(super) closed_ns: u64,
+    /// How old it was.
+    pub(super) age_ns: u64,
+    /// How long it had been idle before that.
+    pub(super) idle_ns: Option<u64>,
+    /// Who its client was.
+    pub(super) client: Address,
+    /// When its client was last heard of.
+    pub(super) heard_ns: u64,
+}
+
+impl Recent {
+    /// A server closed a session without a word.
+    pub(super) fn died(&mut self, now: u64) {
+        self.died.push(now, ());
+    }
+
+    /// A server said goodbye to a session of this age.
+    pub(super) fn aged(&mut self, now: u64, age_ns: u64) {
+        self.ages.push(now, age_ns);
+    }
+
+    /// A session died, or was reset, after an idleness.
+    pub(super) fn idled(&mut self, now: u64, idle_ns: u64) {
+        self.idles.push(now, idle_ns);
+    }
+
+    /// A session was cut off after its `ClientHello`.
+    pub(super) fn cut_off(&mut self, now: u64, client: Address) {
+        self.cut_off.push(now, Prefix::of(client));
+    }
+
+    /// How many sessions ended like this one, so far; itself included, if it is among them.
+    pub(super) fn neighbours(&self, like: &Like, together_ns: u64) -> Neighbours {
+        let Like {
+            closed_ns,
+            age_ns,
+            idle_ns,
+            client,
+            heard_ns,
+        } = *like;
+        let prefix = Prefix::of(client);
+        let came_ns = self.clients.get(&client).map(|client| client.came_ns);
+        Neighbours {
+            died_together: self.died.count(closed_ns, together_ns, |()| true),
+            same_age: self.ages.count(closed_ns, LIKE_NS, |age| {
+                age.abs_diff(age_ns) <= SAME_NS
+            }),
+            same_idle: idle_ns.map_or(0, |idle_ns| {
+                self.idles.count(closed_ns, LIKE_NS, |idle| {
+                    idle.abs_diff(idle_ns) <= SAME_NS
+                })
+            }),
+            cut_off_together: self
+                .cut_off
+                .count(closed_ns, CUT_OFF_NS, |other| *other == prefix),
+            back_ns: came_ns.filter(|came_ns| *came_ns > heard_ns),
+        }
+    }
+
+    /// A client opened a session; tells what it had lost before, not longer ago than
+    /// `roaming_ns`.
+    pub(super) fn came(&mut self, client: Address, now: u64, roaming_ns: u64) -> Option<Previous> {
+        self.make_room(now, roaming_ns);
+        let client = self.clients.entry(client).or_default();
+        client.came_ns = now;
+        let lost = client.lost.as_mut()?;
+        let away_ns = now.saturating_sub(lost.heard_ns);
+        if away_ns > roaming_ns {
+            client.lost = None;
+            return None;
+        }
+        lost.attempts += 1;
+        Some(Previous {
+            id: lost.id.clone(),
+            away_ms: away_ns / 1_000_000,
+            attempt: lost.attempts,
+        })
+    }
+
+    /// A client lost a session, and had last been heard of at `heard_ns`.
+    pub(super) fn lost(&mut self, client: Address, id: String, heard_ns: u64) {
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.lost = Some(Lost {
+                id,
+                heard_ns,
+                attempts: 0,
+            });
+        }
+    }
+
+    /// A client's session is up again: what it lost before is over.
+    pub(super) fn is_back(&mut self, client: Address) {
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.lost = None;
+        }
+    }
+
+    /// Forgets clients that came too long ago to matter, once there are too many.
+    fn make_room(&mut self, now: u64, roaming_ns: u64) {
+        if self.clients.len() < MOST_CLIENTS {
+            return;
+        }
+        self.clients
+            .retain(|_, client| now.saturating_sub(client.came_ns) <= roaming_ns);
+        if self.clients.len() >= MOST_CLIENTS {
+            self.clients.clear();
+        }
+    }
+}
