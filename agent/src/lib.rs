@@ -10,6 +10,7 @@ pub mod commands;
 pub mod event;
 pub mod failure;
 pub mod host;
+pub mod host_health;
 pub mod instance;
 pub mod interface;
 pub mod kernel;

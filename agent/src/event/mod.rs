@@ -4,6 +4,7 @@
 //! are written from them. What a line means is told here, and `sstpulse schema` repeats it.
 
 mod agent;
+mod host;
 mod of_record;
 mod replay;
 mod session;
@@ -11,6 +12,10 @@ mod session;
 pub use agent::{
     AgentStart, AgentStats, AgentStop, AttemptStats, LostStats, PassedOverStats, ProcessStats,
     SessionStats, StopReason, Totals, WatchedInterface,
+};
+pub use host::{
+    Conntrack, Count, HostHealth, HostState, InterfaceCounters, Listener, ListenerProcess,
+    Pressure, Softnet, Stall, TcpCounters, TcpMemoryLimit, TcpSockets,
 };
 pub(crate) use of_record::known;
 pub use replay::{CaptureStats, ReplayStart, ReplayStop, ReplayStopReason};
@@ -43,6 +48,10 @@ pub enum Event<'a> {
     /// How the agent does, each interval.
     #[serde(rename = "agent.stats")]
     AgentStats(AgentStats<'a>),
+    /// How the host does, each interval: what may keep connections from working that no
+    /// segment shows.
+    #[serde(rename = "host.health")]
+    HostHealth(HostHealth<'a>),
     /// A handshake completed, or the server was seen sending in a connection that is older
     /// than the agent.
     #[serde(rename = "session.start")]
@@ -76,7 +85,8 @@ pub struct Head<'a> {
     pub seq: u64,
     /// Name of this host.
     pub host: &'a str,
-    /// The watched interface that the line is about; null on lines about the agent.
+    /// The watched interface that the line is about; null on lines about the agent
+    /// or the host.
     pub interface: Option<Cow<'a, str>>,
 }
 

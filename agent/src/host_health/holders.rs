@@ -1,0 +1,232 @@
+//! Which processes hold a socket open.
+//!
+//! The kernel tells it one way only: every descriptor of every process names its socket. So who
+//! holds one is searched for once, and remembered with the descriptor, which one link confirms.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use procfs::{
+    ProcError,
+    process::{FDTarget, LimitValue, Process, all_processes},
+};
+
+/// How many processes are told for each socket.
+const MOST_PROCESSES: usize = 16;
+
+/// When processes are searched through although nothing seems to have changed: a socket may have
+/// been handed on to more processes, and one that was not found may be by now.
+const SEARCH_ANEW: Duration = Duration::from_mins(10);
+
+/// A process that holds a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The process's number.
+    pub pid: i32,
+    /// The descriptor it holds the socket by.
+    descriptor: i32,
+}
+
+/// Sockets, and the processes that hold them.
+#[derive(Default)]
+pub struct Holders {
+    by_inode: HashMap<u64, Vec<Holder>>,
+    /// Whether there were processes that this user may not look into.
+    hidden: bool,
+    searched: Option<Instant>,
+}
+
+impl Holders {
+    /// Sees to it that the holders of these sockets are known, given by their inodes. Searches
+    /// all processes if a socket is new or a holder has let go of one, and every ten minutes.
+    /// Fails if `/proc` can't be listed.
+    pub fn update(&mut self, inodes: &BTreeSet<u64>) -> anyhow::Result<()> {
+        if !self.are_current(inodes) {
+            self.search(inodes).context("can't list the processes")?;
+            self.searched = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// The processes that hold a socket, by number; 16 at most.
+    pub fn of(&self, inode: u64) -> &[Holder] {
+        self.by_inode.get(&inode).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether there were processes that this user may not look into.
+    pub const fn hidden(&self) -> bool {
+        self.hidden
+    }
+
+    fn are_current(&self, inodes: &BTreeSet<u64>) -> bool {
+        self.searched
+            .is_some_and(|searched| searched.elapsed() < SEARCH_ANEW)
+            && inodes.iter().all(|inode| {
+                let known = self.by_inode.get(inode);
+                known.is_some_and(|all| all.iter().all(|holder| holder.holds(*inode)))
+            })
+    }
+
+    fn search(&mut self, inodes: &BTreeSet<u64>) -> Result<(), ProcError> {
+        // Those that nobody is found for are known too, to be held by nobody.
+        self.by_inode = inodes.iter().map(|inode| (*inode, Vec::new())).collect();
+        self.hidden = false;
+        if inodes.is_empty() {
+            return Ok(());
+        }
+        // A process that can't be opened has just ended.
+        for process in all_processes()?.flatten() {
+            self.search_in(&process);
+        }
+        Ok(())
+    }
+
+    fn search_in(&mut self, process: &Process) {
+        let descriptors = match process.fd() {
+            Ok(descriptors) => descriptors,
+            Err(error) => {
+                self.hidden |= matches!(error, ProcError::PermissionDenied(_));
+                return;
+            }
+        };
+        for descriptor in descriptors {
+            let descriptor = match descriptor {
+                Ok(descriptor) => descriptor,
+                Err(ProcError::PermissionDenied(_)) => {
+                    self.hidden = true;
+                    return;
+                }
+                // Just closed.
+                Err(_) => continue,
+            };
+            let FDTarget::Socket(inode) = descriptor.target else {
+                continue;
+            };
+            let Some(holders) = self.by_inode.get_mut(&inode) else {
+                continue;
+            };
+            let known = holders.iter().any(|holder| holder.pid == process.pid);
+            if !known && holders.len() < MOST_PROCESSES {
+                holders.push(Holder {
+                    pid: process.pid,
+                    descriptor: descriptor.fd,
+                });
+            }
+        }
+    }
+}
+
+impl Holder {
+    /// Name of the process, cut to 15 bytes by the kernel; `None` if it has ended.
+    pub fn name(&self) -> Option<String> {
+        let name = fs::read(format!("/proc/{}/comm", self.pid)).ok()?;
+        Some(String::from_utf8_lossy(&name).trim_end().to_owned())
+    }
+
+    /// How many descriptors the process has open; `None` if this user may not know.
+    pub fn open_files(&self) -> Option<u64> {
+        let folder = format!("/proc/{}/fd", self.pid);
+        // Its size is their number since Linux 6.2 (`proc_fd_getattr` in `fs/proc/fd.c`), and 0
+        // before. A process that holds a socket has at least one.
+        match fs::metadata(&folder).ok()?.len() {
+            0 => u64::try_from(fs::read_dir(&folder).ok()?.count()).ok(),
+            number => Some(number),
+        }
+    }
+
+    /// How many descriptors the process may have open: its soft `RLIMIT_NOFILE`. `None` if it
+    /// has ended.
+    pub fn open_files_limit(&self) -> Option<u64> {
+        let limits = Process::new(self.pid).ok()?.limits().ok()?;
+        match limits.max_open_files.soft_limit {
+            LimitValue::Value(limit) => Some(limit),
+            LimitValue::Unlimited => None,
+        }
+    }
+
+    /// Whether it holds this socket still. Another process of the same number would not.
+    fn holds(&self, inode: u64) -> bool {
+        Process::new(self.pid)
+            .and_then(|process| process.fd_from_fd(self.descriptor))
+            .is_ok_and(|descriptor| descriptor.target == FDTarget::Socket(inode))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{Ipv4Addr, TcpListener},
+        os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+        process,
+    };
+
+    use nix::sys::resource::{Resource, getrlimit};
+
+    use super::*;
+
+    fn listen() -> anyhow::Result<(TcpListener, BTreeSet<u64>)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let link = format!("/proc/self/fd/{}", listener.as_raw_fd());
+        let inodes = BTreeSet::from([fs::metadata(link)?.ino()]);
+        Ok((listener, inodes))
+    }
+
+    fn pids(holders: &Holders, inodes: &BTreeSet<u64>) -> Vec<i32> {
+        let holders = inodes.iter().flat_map(|inode| holders.of(*inode));
+        holders.map(|holder| holder.pid).collect()
+    }
+
+    #[test]
+    fn the_process_behind_a_socket_is_found() -> anyhow::Result<()> {
+        let (listener, inodes) = listen()?;
+        let mut holders = Holders::default();
+        holders.update(&inodes)?;
+        let me = i32::try_from(process::id())?;
+        assert_eq!(pids(&holders, &inodes), [me]);
+
+        let holder = &holders.of(*inodes.iter().next().context("a socket")?)[0];
+        assert_eq!(holder.descriptor, listener.as_raw_fd());
+        let name = fs::read_to_string("/proc/self/comm")?;
+        assert_eq!(holder.name().as_deref(), Some(name.trim_end()));
+        let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        assert_eq!(holder.open_files_limit(), Some(soft));
+        assert!(
+            holder
+                .open_files()
+                .is_some_and(|open| open > 3 && open < soft)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn processes_are_searched_only_when_something_changed() -> anyhow::Result<()> {
+        let (first, mut inodes) = listen()?;
+        let mut holders = Holders::default();
+        holders.update(&inodes)?;
+        let searched = holders.searched;
+        holders.update(&inodes)?;
+        assert_eq!(holders.searched, searched, "nothing has changed");
+
+        let (_second, more) = listen()?;
+        inodes.extend(more);
+        holders.update(&inodes)?;
+        assert_ne!(holders.searched, searched, "a socket is new");
+        assert_eq!(pids(&holders, &inodes).len(), 2);
+
+        let searched = holders.searched;
+        drop(first);
+        holders.update(&inodes)?;
+        assert_ne!(holders.searched, searched, "a holder has let go");
+        assert_eq!(pids(&holders, &inodes).len(), 1);
+
+        // That nobody holds the first is known now.
+        let searched = holders.searched;
+        holders.update(&inodes)?;
+        assert_eq!(holders.searched, searched);
+        Ok(())
+    }
+}
