@@ -5,14 +5,15 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs,
+    fs, io,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use procfs::{
     ProcError,
-    process::{FDTarget, LimitValue, Process, all_processes},
+    process::{LimitValue, Process, all_processes},
 };
 
 /// How many processes are told for each socket.
@@ -27,8 +28,8 @@ const SEARCH_ANEW: Duration = Duration::from_mins(10);
 pub struct Holder {
     /// The process's number.
     pub pid: i32,
-    /// The descriptor it holds the socket by.
-    descriptor: i32,
+    /// The descriptor it holds the socket by, below `/proc/PID/fd`.
+    descriptor: PathBuf,
 }
 
 /// Sockets, and the processes that hold them.
@@ -80,44 +81,46 @@ impl Holders {
         }
         // A process that can't be opened has just ended.
         for process in all_processes()?.flatten() {
-            self.search_in(&process);
+            if let Err(error) = self.search_in(process.pid) {
+                self.hidden |= error.kind() == io::ErrorKind::PermissionDenied;
+            }
         }
         Ok(())
     }
 
-    fn search_in(&mut self, process: &Process) {
-        let descriptors = match process.fd() {
-            Ok(descriptors) => descriptors,
-            Err(error) => {
-                self.hidden |= matches!(error, ProcError::PermissionDenied(_));
-                return;
-            }
-        };
-        for descriptor in descriptors {
-            let descriptor = match descriptor {
-                Ok(descriptor) => descriptor,
-                Err(ProcError::PermissionDenied(_)) => {
-                    self.hidden = true;
-                    return;
-                }
+    fn search_in(&mut self, pid: i32) -> io::Result<()> {
+        for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+            let descriptor = entry?.path();
+            let inode = match socket_behind(&descriptor) {
+                Ok(inode) => inode,
                 // Just closed.
-                Err(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
             };
-            let FDTarget::Socket(inode) = descriptor.target else {
+            let Some(holders) = inode.and_then(|inode| self.by_inode.get_mut(&inode)) else {
                 continue;
             };
-            let Some(holders) = self.by_inode.get_mut(&inode) else {
-                continue;
-            };
-            let known = holders.iter().any(|holder| holder.pid == process.pid);
+            let known = holders.iter().any(|holder| holder.pid == pid);
             if !known && holders.len() < MOST_PROCESSES {
-                holders.push(Holder {
-                    pid: process.pid,
-                    descriptor: descriptor.fd,
-                });
+                holders.push(Holder { pid, descriptor });
             }
         }
+        Ok(())
     }
+}
+
+/// The inode of the socket that a descriptor below `/proc/PID/fd` stands for; `None` if it
+/// stands for something else (`sockfs_dname` in `net/socket.c`).
+fn socket_behind(descriptor: &Path) -> io::Result<Option<u64>> {
+    let target = fs::read_link(descriptor)?;
+    let number = |target: &str| {
+        target
+            .strip_prefix("socket:[")?
+            .strip_suffix(']')?
+            .parse()
+            .ok()
+    };
+    Ok(target.to_str().and_then(number))
 }
 
 impl Holder {
@@ -150,9 +153,7 @@ impl Holder {
 
     /// Whether it holds this socket still. Another process of the same number would not.
     fn holds(&self, inode: u64) -> bool {
-        Process::new(self.pid)
-            .and_then(|process| process.fd_from_fd(self.descriptor))
-            .is_ok_and(|descriptor| descriptor.target == FDTarget::Socket(inode))
+        socket_behind(&self.descriptor).is_ok_and(|socket| socket == Some(inode))
     }
 }
 
@@ -189,7 +190,8 @@ mod tests {
         assert_eq!(pids(&holders, &inodes), [me]);
 
         let holder = &holders.of(*inodes.iter().next().context("a socket")?)[0];
-        assert_eq!(holder.descriptor, listener.as_raw_fd());
+        let descriptor = format!("/proc/{me}/fd/{}", listener.as_raw_fd());
+        assert_eq!(holder.descriptor, Path::new(&descriptor));
         let name = fs::read_to_string("/proc/self/comm")?;
         assert_eq!(holder.name().as_deref(), Some(name.trim_end()));
         let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
