@@ -200,7 +200,8 @@ fn listening_processes(port: u16) -> anyhow::Result<BTreeSet<String>> {
     holders.update(&inodes)?;
     let mut names: BTreeSet<String> = inodes
         .iter()
-        .flat_map(|inode| holders.of(*inode))
+        .filter_map(|inode| holders.of(*inode))
+        .flatten()
         .filter_map(|holder| Some(format!("{} (process {})", holder.name()?, holder.pid)))
         .collect();
     if names.is_empty() && !inodes.is_empty() {

@@ -23,6 +23,13 @@ const MOST_PROCESSES: usize = 16;
 /// been handed on to more processes, and one that was not found may be by now.
 const SEARCH_ANEW: Duration = Duration::from_mins(10);
 
+/// A search reads every link of every process, which takes about 5 us each. It waits for this
+/// many times what the last one took: if something changed, so that sockets that come and go
+/// can't keep a CPU busy, ...
+const REST_IF_CHANGED: u32 = 20;
+/// ... and if nothing did.
+const REST: u32 = 500;
+
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -38,24 +45,38 @@ pub struct Holders {
     by_inode: HashMap<u64, Vec<Holder>>,
     /// Whether there were processes that this user may not look into.
     hidden: bool,
-    searched: Option<Instant>,
+    last: Option<Search>,
+}
+
+/// A search through all processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Search {
+    ended: Instant,
+    took: Duration,
 }
 
 impl Holders {
     /// Sees to it that the holders of these sockets are known, given by their inodes. Searches
-    /// all processes if a socket is new or a holder has let go of one, and every ten minutes.
-    /// Fails if `/proc` can't be listed.
+    /// all processes if a socket is new or a holder has let go of one, and every ten minutes;
+    /// later if searches take long. Fails if `/proc` can't be listed.
     pub fn update(&mut self, inodes: &BTreeSet<u64>) -> anyhow::Result<()> {
-        if !self.are_current(inodes) {
-            self.search(inodes).context("can't list the processes")?;
-            self.searched = Some(Instant::now());
+        let changed = !self.are_current(inodes);
+        if self.last.is_some_and(|last| !last.is_over(changed)) {
+            return Ok(());
         }
+        let start = Instant::now();
+        self.search(inodes).context("can't list the processes")?;
+        self.last = Some(Search {
+            ended: Instant::now(),
+            took: start.elapsed(),
+        });
         Ok(())
     }
 
-    /// The processes that hold a socket, by number; 16 at most.
-    pub fn of(&self, inode: u64) -> &[Holder] {
-        self.by_inode.get(&inode).map_or(&[], Vec::as_slice)
+    /// The processes that hold a socket, by number, 16 at most; `None` if they were not
+    /// searched for yet.
+    pub fn of(&self, inode: u64) -> Option<&[Holder]> {
+        self.by_inode.get(&inode).map(Vec::as_slice)
     }
 
     /// Whether there were processes that this user may not look into.
@@ -64,12 +85,10 @@ impl Holders {
     }
 
     fn are_current(&self, inodes: &BTreeSet<u64>) -> bool {
-        self.searched
-            .is_some_and(|searched| searched.elapsed() < SEARCH_ANEW)
-            && inodes.iter().all(|inode| {
-                let known = self.by_inode.get(inode);
-                known.is_some_and(|all| all.iter().all(|holder| holder.holds(*inode)))
-            })
+        inodes.iter().all(|inode| {
+            let known = self.by_inode.get(inode);
+            known.is_some_and(|all| all.iter().all(|holder| holder.holds(*inode)))
+        })
     }
 
     fn search(&mut self, inodes: &BTreeSet<u64>) -> Result<(), ProcError> {
@@ -121,6 +140,18 @@ fn socket_behind(descriptor: &Path) -> io::Result<Option<u64>> {
             .ok()
     };
     Ok(target.to_str().and_then(number))
+}
+
+impl Search {
+    /// Whether it is time for the next one.
+    fn is_over(&self, changed: bool) -> bool {
+        let rest = if changed {
+            self.took * REST_IF_CHANGED
+        } else {
+            SEARCH_ANEW.max(self.took * REST)
+        };
+        self.ended.elapsed() >= rest
+    }
 }
 
 impl Holder {
@@ -177,8 +208,18 @@ mod tests {
     }
 
     fn pids(holders: &Holders, inodes: &BTreeSet<u64>) -> Vec<i32> {
-        let holders = inodes.iter().flat_map(|inode| holders.of(*inode));
-        holders.map(|holder| holder.pid).collect()
+        let holders = inodes.iter().filter_map(|inode| holders.of(*inode));
+        holders.flatten().map(|holder| holder.pid).collect()
+    }
+
+    /// Whether an update searches; a long rest after the last search apart.
+    fn searches(holders: &mut Holders, inodes: &BTreeSet<u64>) -> anyhow::Result<bool> {
+        if let Some(last) = &mut holders.last {
+            last.took = Duration::ZERO;
+        }
+        let before = holders.last;
+        holders.update(inodes)?;
+        Ok(holders.last != before)
     }
 
     #[test]
@@ -189,7 +230,8 @@ mod tests {
         let me = i32::try_from(process::id())?;
         assert_eq!(pids(&holders, &inodes), [me]);
 
-        let holder = &holders.of(*inodes.iter().next().context("a socket")?)[0];
+        let inode = inodes.first().context("a socket")?;
+        let holder = &holders.of(*inode).context("its holders")?[0];
         let descriptor = format!("/proc/{me}/fd/{}", listener.as_raw_fd());
         assert_eq!(holder.descriptor, Path::new(&descriptor));
         let name = fs::read_to_string("/proc/self/comm")?;
@@ -208,27 +250,50 @@ mod tests {
     fn processes_are_searched_only_when_something_changed() -> anyhow::Result<()> {
         let (first, mut inodes) = listen()?;
         let mut holders = Holders::default();
-        holders.update(&inodes)?;
-        let searched = holders.searched;
-        holders.update(&inodes)?;
-        assert_eq!(holders.searched, searched, "nothing has changed");
+        assert!(searches(&mut holders, &inodes)?);
+        assert!(!searches(&mut holders, &inodes)?);
 
         let (_second, more) = listen()?;
         inodes.extend(more);
-        holders.update(&inodes)?;
-        assert_ne!(holders.searched, searched, "a socket is new");
+        assert!(searches(&mut holders, &inodes)?, "a socket is new");
         assert_eq!(pids(&holders, &inodes).len(), 2);
 
-        let searched = holders.searched;
         drop(first);
-        holders.update(&inodes)?;
-        assert_ne!(holders.searched, searched, "a holder has let go");
+        assert!(searches(&mut holders, &inodes)?, "a holder has let go");
         assert_eq!(pids(&holders, &inodes).len(), 1);
-
         // That nobody holds the first is known now.
-        let searched = holders.searched;
+        assert!(!searches(&mut holders, &inodes)?);
+        Ok(())
+    }
+
+    #[test]
+    fn searches_that_take_long_come_seldom() -> anyhow::Result<()> {
+        let search = |seconds_ago, took| {
+            let ended = Instant::now().checked_sub(Duration::from_secs(seconds_ago));
+            let took = Duration::from_millis(took);
+            ended.map(|ended| Search { ended, took }).context("a time")
+        };
+        assert!(!search(19, 1_000)?.is_over(true));
+        assert!(search(20, 1_000)?.is_over(true));
+        // Ten minutes, and 500 times a quick search is less.
+        assert!(!search(599, 5)?.is_over(false));
+        assert!(search(600, 5)?.is_over(false));
+        assert!(!search(999, 2_000)?.is_over(false));
+        assert!(search(1_000, 2_000)?.is_over(false));
+        Ok(())
+    }
+
+    #[test]
+    fn a_socket_that_is_new_while_the_search_rests_is_unknown() -> anyhow::Result<()> {
+        let (_first, inodes) = listen()?;
+        let mut holders = Holders::default();
         holders.update(&inodes)?;
-        assert_eq!(holders.searched, searched);
+        if let Some(last) = &mut holders.last {
+            last.took = Duration::from_mins(1);
+        }
+        let (_second, more) = listen()?;
+        holders.update(&more)?;
+        assert_eq!(holders.of(*more.first().context("a socket")?), None);
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 //! A look costs a dozen small files and two netlink messages for each port, however many
 //! connections there are: the kernel is asked for listening sockets only, and a process is
 //! searched for when its socket is new, not each time. That search, and counting what a process
-//! has open on kernels before 6.2, can still take a second on a host with a million
-//! connections, so looks belong in a thread of their own.
+//! has open on kernels before 6.2, can still take seconds on a host with a million connections,
+//! so looks belong in a thread of their own.
 
 mod counts;
 mod files;
@@ -49,7 +49,7 @@ impl HostWatch {
     }
 
     /// How the host does now, with these counters of the watched interfaces. What can't be read
-    /// is null, and the log says so once. Blocks, for a second at worst.
+    /// is null, and the log says so once. Blocks, for some seconds at worst.
     pub fn look(&mut self, interfaces: anyhow::Result<Vec<Statistics>>) -> HostState {
         self.counts.begin();
         let listeners = self.listeners();
@@ -74,8 +74,9 @@ impl HostWatch {
         let updated = self.holders.update(&inodes).map(Some);
         self.told.take("listeners.processes", updated)?;
         // Workers of one server share its sockets: each is looked at once.
-        let holders = inodes.iter().flat_map(|inode| self.holders.of(*inode));
+        let holders = inodes.iter().filter_map(|inode| self.holders.of(*inode));
         let processes: BTreeMap<i32, ListenerProcess> = holders
+            .flatten()
             .filter_map(|holder| Some((holder.pid, process(holder)?)))
             .collect();
         let listeners = sockets
@@ -91,15 +92,15 @@ impl HostWatch {
         Some(listeners)
     }
 
-    /// The processes that hold a socket; the log says once what to do if there is none.
+    /// The processes that hold a socket, once they have been searched for; the log says once
+    /// what to do if none is found.
     fn processes(
         &mut self,
         inode: u64,
         all: &BTreeMap<i32, ListenerProcess>,
     ) -> Option<Vec<ListenerProcess>> {
-        let processes: Vec<ListenerProcess> = self
-            .holders
-            .of(inode)
+        let holders = self.holders.of(inode)?;
+        let processes: Vec<ListenerProcess> = holders
             .iter()
             .filter_map(|holder| all.get(&holder.pid).cloned())
             .collect();
