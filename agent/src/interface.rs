@@ -73,13 +73,12 @@ pub async fn all() -> anyhow::Result<Vec<Interface>> {
     Ok(links.iter().filter_map(interface).collect())
 }
 
-/// The interface with this name; `None` if there is none. Asks for this one alone: a VPN
-/// server has thousands.
+/// The interface with this name; `None` if there is none.
 pub async fn find(name: &str) -> anyhow::Result<Option<Interface>> {
     Ok(link(name).await?.as_ref().and_then(interface))
 }
 
-/// What those of these interfaces have counted that exist.
+/// What those of these interfaces have counted that exist. Fails if the kernel can't be asked.
 pub async fn statistics(names: &[String]) -> anyhow::Result<Vec<Statistics>> {
     let mut all = Vec::new();
     for name in names {
@@ -108,6 +107,8 @@ fn counted(name: &str, link: &LinkMessage) -> Option<Statistics> {
     })
 }
 
+/// What the kernel tells of one interface; `None` if there is none of this name. Asks for this
+/// one alone: a VPN server has thousands.
 async fn link(name: &str) -> anyhow::Result<Option<LinkMessage>> {
     let handle = connect()?;
     let mut links = handle.link().get().match_name(name.to_owned()).execute();

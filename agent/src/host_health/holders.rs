@@ -61,7 +61,7 @@ impl Holders {
     /// later if searches take long. Fails if `/proc` can't be listed.
     pub fn update(&mut self, inodes: &BTreeSet<u64>) -> anyhow::Result<()> {
         let changed = !self.are_current(inodes);
-        if self.last.is_some_and(|last| !last.is_over(changed)) {
+        if self.last.is_some_and(|last| !last.next_is_due(changed)) {
             return Ok(());
         }
         let start = Instant::now();
@@ -144,11 +144,11 @@ fn socket_behind(descriptor: &Path) -> io::Result<Option<u64>> {
 
 impl Search {
     /// Whether it is time for the next one.
-    fn is_over(&self, changed: bool) -> bool {
+    fn next_is_due(&self, changed: bool) -> bool {
         let rest = if changed {
-            self.took * REST_IF_CHANGED
+            self.took.saturating_mul(REST_IF_CHANGED)
         } else {
-            SEARCH_ANEW.max(self.took * REST)
+            SEARCH_ANEW.max(self.took.saturating_mul(REST))
         };
         self.ended.elapsed() >= rest
     }
@@ -273,13 +273,13 @@ mod tests {
             let took = Duration::from_millis(took);
             ended.map(|ended| Search { ended, took }).context("a time")
         };
-        assert!(!search(19, 1_000)?.is_over(true));
-        assert!(search(20, 1_000)?.is_over(true));
+        assert!(!search(19, 1_000)?.next_is_due(true));
+        assert!(search(20, 1_000)?.next_is_due(true));
         // Ten minutes, and 500 times a quick search is less.
-        assert!(!search(599, 5)?.is_over(false));
-        assert!(search(600, 5)?.is_over(false));
-        assert!(!search(999, 2_000)?.is_over(false));
-        assert!(search(1_000, 2_000)?.is_over(false));
+        assert!(!search(599, 5)?.next_is_due(false));
+        assert!(search(600, 5)?.next_is_due(false));
+        assert!(!search(999, 2_000)?.next_is_due(false));
+        assert!(search(1_000, 2_000)?.next_is_due(false));
         Ok(())
     }
 

@@ -71,8 +71,9 @@ impl HostWatch {
         let sockets = listening_sockets(self.ports.iter().copied());
         let sockets = self.told.take("listeners", sockets.map(Some))?;
         let inodes: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
+        // Without the processes, the queues are told all the same.
         let updated = self.holders.update(&inodes).map(Some);
-        self.told.take("listeners.processes", updated)?;
+        self.told.take("listeners.processes", updated);
         // Workers of one server share its sockets: each is looked at once.
         let holders = inodes.iter().filter_map(|inode| self.holders.of(*inode));
         let processes: BTreeMap<i32, ListenerProcess> = holders

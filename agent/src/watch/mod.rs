@@ -42,9 +42,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     let mut interfaces = Interfaces::claim(&config.interfaces, config.hook).await?;
     let mut kernel = Kernel::load(&config.ports, config.limits).map_err(Failure::host)?;
     let mut notices = kernel.notices()?.context("the notices were taken")?;
-    interfaces.attach(&mut kernel).await?;
     let host_watch = HostWatch::new(config.ports.iter().copied());
     let first = interface::statistics(&config.interfaces).await;
+    let host = HostLooks::start(host_watch, first)?;
+    interfaces.attach(&mut kernel).await?;
 
     let mut watch = Watch {
         sessions: Sessions::new(config.limits.sessions.get(), report::run_number()),
@@ -53,7 +54,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         config,
         kernel,
         interfaces,
-        host: HostLooks::start(host_watch, first)?,
+        host,
         told_full: 0,
     };
     watch.tell_start()?;
