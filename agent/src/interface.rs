@@ -9,7 +9,7 @@ use rtnetlink::{
     packet_core::NetlinkPayload,
     packet_route::{
         RouteNetlinkMessage,
-        link::{LinkAttribute, LinkLayerType, LinkMessage},
+        link::{LinkAttribute, LinkLayerType, LinkMessage, Stats64},
         tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
     },
 };
@@ -30,6 +30,17 @@ impl fmt::Display for Interface {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.name)
     }
+}
+
+/// What an interface has counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// Its name.
+    pub name: String,
+    /// Its index; an interface that comes back under the same name has another.
+    pub index: u32,
+    /// The kernel's counters, since the interface was made.
+    pub counters: Stats64,
 }
 
 /// A filter on an interface's ingress or egress.
@@ -62,13 +73,47 @@ pub async fn all() -> anyhow::Result<Vec<Interface>> {
     Ok(links.iter().filter_map(interface).collect())
 }
 
-/// The interface with this name; `None` if there is none. Asks for this one alone: a VPN
-/// server has thousands.
+/// The interface with this name; `None` if there is none.
 pub async fn find(name: &str) -> anyhow::Result<Option<Interface>> {
+    Ok(link(name).await?.as_ref().and_then(interface))
+}
+
+/// What those of these interfaces have counted that exist. Fails if the kernel can't be asked.
+pub async fn statistics(names: &[String]) -> anyhow::Result<Vec<Statistics>> {
+    let mut all = Vec::new();
+    for name in names {
+        if let Some(link) = link(name).await? {
+            all.push(
+                counted(name, &link)
+                    .with_context(|| format!("the kernel has no counters of {name}"))?,
+            );
+        }
+    }
+    Ok(all)
+}
+
+fn counted(name: &str, link: &LinkMessage) -> Option<Statistics> {
+    let counters = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::Stats64(counters) => Some(*counters),
+            _ => None,
+        })?;
+    Some(Statistics {
+        name: name.to_owned(),
+        index: link.header.index,
+        counters,
+    })
+}
+
+/// What the kernel tells of one interface; `None` if there is none of this name. Asks for this
+/// one alone: a VPN server has thousands.
+async fn link(name: &str) -> anyhow::Result<Option<LinkMessage>> {
     let handle = connect()?;
     let mut links = handle.link().get().match_name(name.to_owned()).execute();
     match links.try_next().await {
-        Ok(link) => Ok(link.as_ref().and_then(interface)),
+        Ok(link) => Ok(link),
         Err(rtnetlink::Error::NetlinkError(error)) if is_missing(&error) => Ok(None),
         Err(error) => {
             Err(error).with_context(|| format!("can't look up the network interface {name}"))

@@ -11,6 +11,7 @@ pub mod diagnosis;
 pub mod event;
 pub mod failure;
 pub mod host;
+pub mod host_health;
 pub mod instance;
 pub mod interface;
 pub mod kernel;

@@ -53,6 +53,7 @@ lines! {
     "agent.start" AgentStart agent_start
     "agent.stop" AgentStop agent_stop
     "agent.stats" AgentStats agent_stats
+    "host.health" HostHealth host_health
     "session.start" SessionStart session_start
     "session.health" SessionHealth session_health
     "session.end" SessionEnd session_end
@@ -94,6 +95,41 @@ contract! {
         fragments: u64, malformed: u64, out_of_window: u64, other_interface: u64, no_session: u64,
     }
     ProcessStats { cpu_ms: u64, rss_bytes: u64 }
+    HostHealth {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        listeners: Option<Vec<Listener>>, tcp: Option<TcpCounters>, sockets: Option<TcpSockets>,
+        conntrack: Option<Conntrack>, interfaces: Option<Vec<InterfaceCounters>>,
+        softnet: Option<Softnet>, pressure: Pressure,
+    }
+    Count { total: u64, since_last: Option<u64> }
+    Listener {
+        address: IpAddr, port: u16, queue: u32, queue_limit: u32,
+        processes: Option<Vec<ListenerProcess>>,
+    }
+    ListenerProcess {
+        pid: u32, name: String, open_files: Option<u64>, open_files_limit: Option<u64>,
+    }
+    TcpCounters {
+        listen_overflows: Option<Count>, listen_drops: Option<Count>,
+        tcp_req_q_full_drop: Option<Count>, tcp_req_q_full_do_cookies: Option<Count>,
+        syncookies_sent: Option<Count>, syncookies_failed: Option<Count>,
+        tcp_abort_on_memory: Option<Count>, tcp_abort_on_timeout: Option<Count>,
+        tcp_memory_pressures: Option<Count>, tcp_backlog_drop: Option<Count>,
+        tcp_rcv_q_drop: Option<Count>, tcp_time_wait_overflow: Option<Count>,
+    }
+    TcpSockets {
+        in_use: u64, orphans: u64, orphans_limit: Option<u64>, time_wait: u64, memory_pages: u64,
+        memory_limit_pages: Option<TcpMemoryLimit>,
+    }
+    TcpMemoryLimit { min: u64, pressure: u64, max: u64 }
+    Conntrack { count: u64, max: u64 }
+    InterfaceCounters {
+        name: String, rx_errors: Count, tx_errors: Count, rx_dropped: Count, tx_dropped: Count,
+        rx_missed_errors: Count, rx_fifo_errors: Count, rx_nohandler: Count,
+    }
+    Softnet { dropped: Count, time_squeeze: Count }
+    Pressure { cpu: Option<Stall>, memory: Option<Stall>, io: Option<Stall> }
+    Stall { some_avg10: f32, full_avg10: Option<f32> }
     Session { id: String, start: String, duration_ms: u64, seen_from: String }
     Endpoint { address: IpAddr, port: u16 }
     Network { r#type: String, community_id: String }

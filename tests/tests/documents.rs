@@ -33,6 +33,6 @@ fn each_sample_of_an_event_fits_the_schema_and_the_contract() -> Result<()> {
         serde_json::from_str::<Line>(block).context(block.to_owned())?;
         kinds.insert(sample["type"].as_str().unwrap_or_default().to_owned());
     }
-    assert_eq!(kinds.len(), 9, "one sample of each type: {kinds:?}");
+    assert_eq!(kinds.len(), 10, "one sample of each type: {kinds:?}");
     Ok(())
 }

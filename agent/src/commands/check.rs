@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, fmt, num::NonZeroU32, path::Path};
 
 use anyhow::{Context as _, anyhow};
 use comfy_table::{Cell, Color, Table, presets::NOTHING};
-use procfs::{
-    Current as _, Meminfo,
-    process::{FDTarget, all_processes},
-};
+use procfs::{Current as _, Meminfo};
 use serde::Serialize;
 use sstpulse_common::Framing;
 
@@ -15,7 +12,9 @@ use super::print;
 use crate::{
     cli::CheckArgs,
     failure::Failure,
-    host, instance, interface,
+    host,
+    host_health::{Holders, listening_sockets},
+    instance, interface,
     kernel::{HookChoice, Kernel, Limits, has_tcx},
     output::{Output, WhenFull},
     settings::Config,
@@ -195,36 +194,17 @@ fn listener(port: u16) -> Finding {
 }
 
 fn listening_processes(port: u16) -> anyhow::Result<BTreeSet<String>> {
-    let mut sockets = procfs::net::tcp().context("can't list the sockets")?;
-    sockets.extend(procfs::net::tcp6().unwrap_or_default());
-    let inodes: BTreeSet<u64> = sockets
+    let sockets = listening_sockets([port])?;
+    let inodes: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
+    let mut holders = Holders::default();
+    holders.update(&inodes)?;
+    let mut names: BTreeSet<String> = inodes
         .iter()
-        .filter(|socket| socket.state == procfs::net::TcpState::Listen)
-        .filter(|socket| socket.local_address.port() == port)
-        .map(|socket| socket.inode)
-        .collect();
-    if inodes.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let holds = |descriptor: &FDTarget| matches!(descriptor, FDTarget::Socket(inode) if inodes.contains(inode));
-    let mut names = BTreeSet::new();
-    for process in all_processes()
-        .context("can't list the processes")?
+        .filter_map(|inode| holders.of(*inode))
         .flatten()
-    {
-        // Processes of others, or just gone.
-        let Ok(descriptors) = process.fd() else {
-            continue;
-        };
-        if descriptors
-            .flatten()
-            .any(|descriptor| holds(&descriptor.target))
-        {
-            let name = process.stat().map_or_else(|_| "?".into(), |stat| stat.comm);
-            names.insert(format!("{name} (process {})", process.pid));
-        }
-    }
-    if names.is_empty() {
+        .filter_map(|holder| Some(format!("{} (process {})", holder.name()?, holder.pid)))
+        .collect();
+    if names.is_empty() && !inodes.is_empty() {
         names.insert("a process that this user can't see".into());
     }
     Ok(names)

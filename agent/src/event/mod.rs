@@ -5,6 +5,7 @@
 
 mod agent;
 mod anomaly;
+mod host;
 mod of_record;
 mod replay;
 mod session;
@@ -18,6 +19,10 @@ pub use agent::{
 pub use anomaly::{
     Anomaly, AnomalyCode, AnomalyEvidence, AnomalyState, Grade, Health, HealthReason,
     SessionAnomaly,
+};
+pub use host::{
+    Conntrack, Count, HostHealth, HostState, InterfaceCounters, Listener, ListenerProcess,
+    Pressure, Softnet, Stall, TcpCounters, TcpMemoryLimit, TcpSockets,
 };
 pub(crate) use of_record::known;
 pub use replay::{CaptureStats, ReplayStart, ReplayStop, ReplayStopReason};
@@ -56,6 +61,10 @@ pub enum Event<'a> {
     /// How the agent does, each interval.
     #[serde(rename = "agent.stats")]
     AgentStats(AgentStats<'a>),
+    /// How the host does, each interval: what may keep connections from working that no
+    /// segment shows.
+    #[serde(rename = "host.health")]
+    HostHealth(HostHealth<'a>),
     /// A handshake completed, or the server was seen sending in a connection that is older
     /// than the agent.
     #[serde(rename = "session.start")]
@@ -95,7 +104,8 @@ pub struct Head<'a> {
     pub seq: u64,
     /// Name of this host.
     pub host: &'a str,
-    /// The watched interface that the line is about; null on lines about the agent.
+    /// The watched interface that the line is about; null on lines about the agent
+    /// or the host.
     pub interface: Option<Cow<'a, str>>,
 }
 

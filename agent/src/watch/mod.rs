@@ -1,5 +1,6 @@
 //! The main job: watch interfaces, and write events until stopped.
 
+mod host_looks;
 mod interfaces;
 
 use std::{process, time::Duration};
@@ -11,12 +12,17 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
 };
 
-use self::interfaces::Interfaces;
+use self::{host_looks::HostLooks, interfaces::Interfaces};
 use crate::{
     clock::{Clock, monotonic_ns},
-    event::{AgentStart, AgentStats, AgentStop, Event, ProcessStats, StopReason, Totals},
+    event::{
+        AgentStart, AgentStats, AgentStop, Event, HostHealth, HostState, ProcessStats, StopReason,
+        Totals,
+    },
     failure::Failure,
-    host, interface,
+    host,
+    host_health::HostWatch,
+    interface,
     kernel::{Kernel, Messages},
     output::{Output, WhenFull},
     report::{self, Attempts, Flows as _, Lines, Message, Sessions, Teller},
@@ -38,6 +44,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         notices: kernel.notices()?.context("the notices were taken")?,
         openings: kernel.openings()?.context("the openings were taken")?,
     };
+    let host_watch = HostWatch::new(config.ports.iter().copied());
+    let first = interface::statistics(&config.interfaces).await;
+    let host = HostLooks::start(host_watch, first)?;
     interfaces.attach(&mut kernel).await?;
 
     let mut watch = Watch {
@@ -51,6 +60,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         config,
         kernel,
         interfaces,
+        host,
         told_full: 0,
     };
     watch.tell_start()?;
@@ -70,6 +80,7 @@ struct Watch {
     config: Config,
     kernel: Kernel,
     interfaces: Interfaces,
+    host: HostLooks,
     sessions: Sessions,
     attempts: Attempts,
     lines: Lines,
@@ -103,6 +114,7 @@ impl Watch {
                         self.interfaces.reconcile(&mut self.kernel).await;
                     }
                 }
+                Some(state) = self.host.next() => self.tell_host(state),
                 _ = ticks.tick() => self.tick().await?,
             }
             self.lines.flush();
@@ -134,7 +146,10 @@ impl Watch {
         self.lines.adjust_clock();
         self.interfaces.reconcile(&mut self.kernel).await;
         self.scan()?;
-        self.tell_stats()
+        self.tell_stats()?;
+        self.host
+            .ask(interface::statistics(&self.config.interfaces).await);
+        Ok(())
     }
 
     fn scan(&mut self) -> Result<(), Failure> {
@@ -213,6 +228,12 @@ impl Watch {
             })
         });
         Ok(())
+    }
+
+    fn tell_host(&mut self, state: HostState) {
+        self.lines.write(monotonic_ns(), None, |head| {
+            Event::HostHealth(HostHealth { head, state })
+        });
     }
 
     /// Detaches, tells what is left to tell, and ends.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use lab::{Client, ClientOptions, Server, Tls};
+use socket2::{Domain, Socket, Type};
 
 /// One end of a TLS session of the network laboratory.
 #[derive(Debug, Parser)]
@@ -22,6 +23,8 @@ struct Cli {
 enum Command {
     /// Serve until killed; prints `ready ADDRESS` when listening.
     Serve(Serve),
+    /// Listen until killed, and accept nothing; prints `ready ADDRESS` when listening.
+    Deaf(Deaf),
     /// Connect and send requests; prints `connected ADDRESS` with its own address.
     Connect(Connect),
     /// Write a new certificate and key.
@@ -39,6 +42,16 @@ struct Serve {
     /// Directory of certificate and key.
     #[arg(long)]
     certificate_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Deaf {
+    /// Address and port to listen on.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// Connections that may wait to be accepted; the kernel takes one more.
+    #[arg(long)]
+    backlog: i32,
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +82,7 @@ struct Connect {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Serve(serve) => run_server(&serve),
+        Command::Deaf(deaf) => run_deaf(&deaf),
         Command::Connect(connect) => run_client(&connect),
         Command::Certificate { directory } => Tls::new()?.write_to(&directory),
     }
@@ -79,6 +93,18 @@ fn run_server(serve: &Serve) -> Result<()> {
     let tls = Tls::read_from(&serve.certificate_dir)?;
     let server = Server::start_here(serve.listen, &tls)?;
     say(&format!("ready {}", server.address()))?;
+    loop {
+        thread::park();
+    }
+}
+
+fn run_deaf(deaf: &Deaf) -> Result<()> {
+    let socket = Socket::new(Domain::for_address(deaf.listen), Type::STREAM, None)?;
+    socket
+        .bind(&deaf.listen.into())
+        .and_then(|()| socket.listen(deaf.backlog))
+        .with_context(|| format!("cannot listen on {}", deaf.listen))?;
+    say(&format!("ready {}", deaf.listen))?;
     loop {
         thread::park();
     }

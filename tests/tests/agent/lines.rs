@@ -40,6 +40,7 @@ fn every_kind_of_line_fits_the_schema() -> Result<()> {
     assert!(refused.is_err());
     agent.wait_for("attempt.failed", |line| line.attempt_failed().is_some())?;
     agent.wait_for("agent.stats", |line| line.agent_stats().is_some())?;
+    agent.wait_for("host.health", |line| line.host_health().is_some())?;
     let raw = {
         agent.signal(nix::sys::signal::Signal::SIGTERM)?;
         agent.wait_for("agent.stop", |line| line.agent_stop().is_some())?;
@@ -64,6 +65,7 @@ fn every_kind_of_line_fits_the_schema() -> Result<()> {
         "agent.stats",
         "agent.stop",
         "attempt.failed",
+        "host.health",
         "session.end",
         "session.health",
         "session.start",

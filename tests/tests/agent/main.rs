@@ -3,6 +3,7 @@
 mod counting;
 mod detaching;
 mod flood;
+mod host_health;
 mod lifecycle;
 mod lines;
 mod replayed;
