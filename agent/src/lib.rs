@@ -17,4 +17,5 @@ pub mod output;
 pub mod replay;
 pub mod report;
 pub mod settings;
+pub mod tls;
 pub mod watch;
