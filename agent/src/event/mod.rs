@@ -7,6 +7,7 @@ mod agent;
 mod of_record;
 mod replay;
 mod session;
+mod tls;
 
 pub use agent::{
     AgentStart, AgentStats, AgentStop, AttemptStats, LostStats, PassedOverStats, ProcessStats,
@@ -18,6 +19,9 @@ pub use session::{
     About, Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals,
     Ending, Endpoint, Handshake, HandshakeSide, Mss, Network, NetworkType, Rtt, SeenFrom, Session,
     SessionEnd, SessionHealth, SessionStart, Ttl, ZeroWindow,
+};
+pub use tls::{
+    CertificateValidity, Cipher, PhasesMs, PppCounts, SessionTls, TlsAlert, TlsHandshake,
 };
 
 use std::borrow::Cow;
@@ -47,6 +51,9 @@ pub enum Event<'a> {
     /// than the agent.
     #[serde(rename = "session.start")]
     SessionStart(SessionStart<'a>),
+    /// What TLS and the set-up of SSTP showed without being decrypted.
+    #[serde(rename = "session.tls")]
+    SessionTls(SessionTls<'a>),
     /// What an interval brought, if anything.
     #[serde(rename = "session.health")]
     SessionHealth(SessionHealth<'a>),
