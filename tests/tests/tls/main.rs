@@ -1,0 +1,4 @@
+//! What the first payloads of a connection show: of real peers, however they are cut, and of
+//! peers that mean harm.
+
+mod captures;
