@@ -273,6 +273,11 @@ impl Talk {
                 } else {
                     Finished::Maybe
                 };
+                // Then it may be anything, and more likely what comes later.
+                if self.client.lost && self.finished == Finished::Maybe {
+                    self.finished = Finished::Seen;
+                    self.application_data_of_client(header);
+                }
             }
             Finished::Maybe
                 if self.facts.client_records_before_connect < BEFORE_FINISHED

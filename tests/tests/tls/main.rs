@@ -2,3 +2,6 @@
 //! peers that mean harm.
 
 mod captures;
+mod cuts;
+mod setup;
+mod wire;
