@@ -303,9 +303,8 @@ impl TlsFacts {
     }
 
     pub(super) fn unmark(&mut self, milestone: Milestone) {
-        match milestone.index() {
-            Some(index) => self.marks[index] = Mark::default(),
-            None => self.start_ns = 0,
+        if let Some(index) = milestone.index() {
+            self.marks[index] = Mark::default();
         }
     }
 

@@ -120,8 +120,9 @@ impl Records for HalfOfTalk<'_> {
     }
 
     fn foreign(&mut self) {
+        // Whatever looked like TLS was none either.
+        self.talk.facts = TlsFacts::default();
         self.talk.facts.sstp = Some(false);
-        self.talk.facts.unmark(Milestone::ClientHello);
     }
 }
 
@@ -156,8 +157,9 @@ impl Talk {
     /// One side has said something new. Follows the server's first flight: up to which byte it
     /// goes, and when the client goes on. `end` is the offset after what the server said.
     pub(super) fn flight(&mut self, side: Side, end: u64) {
+        let is_over = self.is_over();
         let facts = &mut self.facts;
-        if facts.has(Milestone::ClientReply) {
+        if is_over || facts.has(Milestone::ClientReply) {
             return;
         }
         let another_hello =

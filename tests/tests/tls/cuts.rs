@@ -289,8 +289,8 @@ fn a_real_session_shows_the_same_however_it_is_cut() -> Result<()> {
         ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) },
         |(index in 0..real.len(), changes in changes)| {
             let (name, original) = &real[index];
-            let changed = changed(original, &changes);
-            prop_assert_eq!(facts(&changed), facts(original), "{}", name);
+            let cut = changed(original, &changes);
+            prop_assert_eq!(facts(&cut), facts(original), "{}", name);
         }
     );
     Ok(())

@@ -3,5 +3,6 @@
 
 mod captures;
 mod cuts;
+mod hostile;
 mod setup;
 mod wire;
