@@ -118,7 +118,7 @@ fn lengths_that_lie_leave_out_what_they_are_about() -> Result<()> {
 }
 
 #[test]
-fn ten_thousand_extensions_are_read_like_three() {
+fn many_extensions_are_read_like_few_and_too_many_not_at_all() {
     let many: Vec<u8> = (0..10_000_u16)
         .flat_map(|kind| extension(0x8000 + kind, &[]))
         .collect();
@@ -145,7 +145,7 @@ fn ten_thousand_extensions_are_read_like_three() {
         &[],
         &[
             server_name(b"vpn.example"),
-            extension(0x8000, &[]).repeat(4_000),
+            extension(0x8000, &[]).repeat(1_500),
         ]
         .concat(),
     );
