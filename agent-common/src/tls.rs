@@ -42,8 +42,10 @@ impl RecordHeader {
         let header = bytes.view::<HEADER>(offset)?;
         let content_type = header.byte(0);
         let length = header.be16(3);
-        let known = ContentType::CHANGE_CIPHER_SPEC <= content_type
-            && content_type <= ContentType::HEARTBEAT;
+        let known = matches!(
+            content_type,
+            ContentType::CHANGE_CIPHER_SPEC..=ContentType::HEARTBEAT
+        );
         let version = header.byte(1) == 3 && header.byte(2) <= 4;
         (known && version && length <= LONGEST).then_some(Self {
             content_type,

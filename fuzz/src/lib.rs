@@ -6,4 +6,5 @@
 
 pub mod parser;
 pub mod replay;
+pub mod tls;
 pub mod tracker;

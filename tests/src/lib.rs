@@ -7,6 +7,7 @@ mod accept;
 pub mod accuracy;
 pub mod agent;
 pub mod capture;
+pub mod chunks;
 mod client;
 pub mod conversation;
 pub mod craft;

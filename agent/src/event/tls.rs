@@ -221,14 +221,12 @@ fn version(number: u16) -> Cow<'static, str> {
     }
 }
 
-/// A date in seconds since 1970; the nearest one there is, if a certificate goes further.
+/// A date in seconds since 1970; the nearest one that RFC 3339 has, if a certificate goes
+/// further.
 fn date(seconds: i64) -> Time {
-    let nearest = if seconds < 0 {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    };
-    Time(Timestamp::from_second(seconds).unwrap_or(nearest))
+    /// 0000-01-01T00:00:00Z.
+    const FIRST: i64 = -62_167_219_200;
+    Time(Timestamp::from_second(seconds.max(FIRST)).unwrap_or(Timestamp::MAX))
 }
 
 fn between(facts: &TlsFacts, from: Milestone, to: Milestone) -> Option<u64> {

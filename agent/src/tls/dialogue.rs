@@ -8,9 +8,12 @@ use super::{
     talk::{HalfOfTalk, Talk},
 };
 
-/// Bytes of one side that are looked at: set-up is over long before, with certificates on
-/// both sides and inside PPP as well.
-const FAR_ENOUGH: u64 = 64 << 10;
+/// Bytes of the client that are looked at: no more are handed over while a session is
+/// watched, and with a large ClientHello set-up takes half of them.
+const FROM_CLIENT: u64 = 8 << 10;
+
+/// Bytes of the server that are looked at: a chain of certificates, and set-up.
+const FROM_SERVER: u64 = 16 << 10;
 
 /// A segment of one side, as far as it was captured.
 #[derive(Clone, Copy, Debug)]
@@ -75,12 +78,12 @@ impl Dialogue {
         self.facts().phase()
     }
 
-    /// Whether nothing more is to be learned: the tunnel is up, this is no SSTP, or it went on
-    /// for too long. Further segments are not looked at.
+    /// Whether nothing more is to be learned: the tunnel is up, this is no SSTP, or the client
+    /// has sent 8 KiB or the server 16 KiB. Further segments are not looked at.
     pub fn is_done(&self) -> bool {
         self.talk.is_over()
-            || self.from_client.end() > FAR_ENOUGH
-            || self.from_server.end() > FAR_ENOUGH
+            || self.from_client.end() >= FROM_CLIENT
+            || self.from_server.end() >= FROM_SERVER
     }
 
     /// What was learned.

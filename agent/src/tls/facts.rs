@@ -57,7 +57,13 @@ pub enum Milestone {
 }
 
 impl Milestone {
-    const COUNT: usize = Self::Connected as usize + 1;
+    /// How many come after the client's first byte.
+    const LATER: usize = Self::Connected as usize;
+
+    /// Which of those it is; `None` for that byte itself.
+    const fn index(self) -> Option<usize> {
+        (self as usize).checked_sub(1)
+    }
 }
 
 /// A span of time after the client's first byte: microseconds and one more, so that 0 is
@@ -214,15 +220,19 @@ pub struct TlsFacts {
     /// What PPP looked like.
     pub ppp: PppExchange,
     after_connected: [PackedRecord; AFTER_CONNECTED],
+    /// Time of the client's first byte; 0 before it.
     start_ns: u64,
-    marks: [Mark; Milestone::COUNT],
+    marks: [Mark; Milestone::LATER],
 }
 
 impl TlsFacts {
     /// When a step was taken, in nanoseconds of the caller's clock, exact to the microsecond
     /// and no later than 71 minutes after the client's first byte; `None` if it was not.
     pub fn at(&self, milestone: Milestone) -> Option<u64> {
-        self.marks[milestone as usize].after(self.start_ns)
+        match milestone.index() {
+            Some(index) => self.marks[index].after(self.start_ns),
+            None => (self.start_ns != 0).then_some(self.start_ns),
+        }
     }
 
     /// How far it came.
@@ -278,17 +288,16 @@ impl TlsFacts {
     }
 
     pub(super) fn has(&self, milestone: Milestone) -> bool {
-        self.marks[milestone as usize] != Mark::default()
+        self.at(milestone).is_some()
     }
 
     /// Sets the time of a step, anew if it was taken before.
     pub(super) fn mark(&mut self, milestone: Milestone, now_ns: u64) {
-        if milestone == Milestone::ClientHello {
-            self.start_ns = now_ns;
-        }
-        // Whatever comes before the client's first byte leads nowhere.
-        if self.start_ns != 0 {
-            self.marks[milestone as usize] = Mark::between(self.start_ns, now_ns);
+        match milestone.index() {
+            // Whatever comes before the client's first byte leads nowhere.
+            Some(_) if self.start_ns == 0 => {}
+            Some(index) => self.marks[index] = Mark::between(self.start_ns, now_ns),
+            None => self.start_ns = now_ns,
         }
     }
 
@@ -299,7 +308,9 @@ impl TlsFacts {
     }
 
     pub(super) fn unmark(&mut self, milestone: Milestone) {
-        self.marks[milestone as usize] = Mark::default();
+        if let Some(index) = milestone.index() {
+            self.marks[index] = Mark::default();
+        }
     }
 
     pub(super) fn alert(&mut self, alert: Alert) {

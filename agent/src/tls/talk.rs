@@ -120,8 +120,9 @@ impl Records for HalfOfTalk<'_> {
     }
 
     fn foreign(&mut self) {
+        // Whatever looked like TLS was none either.
+        self.talk.facts = TlsFacts::default();
         self.talk.facts.sstp = Some(false);
-        self.talk.facts.unmark(Milestone::ClientHello);
     }
 }
 
@@ -156,8 +157,9 @@ impl Talk {
     /// One side has said something new. Follows the server's first flight: up to which byte it
     /// goes, and when the client goes on. `end` is the offset after what the server said.
     pub(super) fn flight(&mut self, side: Side, end: u64) {
+        let is_over = self.is_over();
         let facts = &mut self.facts;
-        if facts.has(Milestone::ClientReply) {
+        if is_over || facts.has(Milestone::ClientReply) {
             return;
         }
         let another_hello =
@@ -273,6 +275,11 @@ impl Talk {
                 } else {
                     Finished::Maybe
                 };
+                // Then it may be anything, and more likely what comes later.
+                if self.client.lost && self.finished == Finished::Maybe {
+                    self.finished = Finished::Seen;
+                    self.application_data_of_client(header);
+                }
             }
             Finished::Maybe
                 if self.facts.client_records_before_connect < BEFORE_FINISHED
@@ -301,8 +308,12 @@ impl Talk {
 
     /// Whether a record is an alert by its length alone, as TLS 1.3 has it.
     fn is_alert_of_tls13(&self, side: Side, header: RecordHeader) -> bool {
-        let size = self.facts.record_size().filter(|_| self.is_tls13());
-        size.is_some_and(|size| size.fits(Message::Alert, side, header.content_type, header.length))
+        let RecordHeader {
+            content_type,
+            length,
+        } = header;
+        let fits = |size: RecordSize| size.fits(Message::Alert, side, content_type, length);
+        self.is_tls13() && self.facts.record_size().is_some_and(fits)
     }
 
     /// A record that is called an alert. Whether it can be read.

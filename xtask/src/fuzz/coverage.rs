@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What is fuzzed: the folders whose lines count.
-const FOLDERS: [&str; 2] = ["agent-common/src", "agent/src/replay"];
+const FOLDERS: [&str; 3] = ["agent-common/src", "agent/src/replay", "agent/src/tls"];
 
 /// What `llvm-cov export` says, as far as it is of use here.
 #[derive(Deserialize)]

@@ -53,6 +53,8 @@ enum Target {
     Tracker,
     /// Captures, through the replay
     Replay,
+    /// Segments of two sides, through what TLS shows
+    Tls,
 }
 
 /// Builds the targets, and runs them or tells of their coverage.
@@ -133,16 +135,18 @@ impl Target {
             Self::Parser => "parser",
             Self::Tracker => "tracker",
             Self::Replay => "replay",
+            Self::Tls => "tls",
         }
     }
 
     /// The longest input, in bytes: all headers there can be; some 70 segments; a capture of
-    /// a whole session.
+    /// a whole session; the set-up of one.
     fn longest(self) -> u32 {
         match self {
             Self::Parser => 640,
             Self::Tracker => 1_280,
             Self::Replay => 24_576,
+            Self::Tls => 8_192,
         }
     }
 
@@ -152,6 +156,7 @@ impl Target {
             Self::Parser => 10_000_000,
             Self::Tracker => 800_000,
             Self::Replay => 100_000,
+            Self::Tls => 1_000_000,
         }
     }
 

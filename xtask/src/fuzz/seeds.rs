@@ -42,7 +42,7 @@ pub(super) fn gather(of: Target) -> anyhow::Result<()> {
             Target::Parser => {
                 packets(&capture, &folder).with_context(|| format!("can't read {name}"))?;
             }
-            Target::Tracker => {}
+            Target::Tracker | Target::Tls => {}
         }
     }
     Ok(())
