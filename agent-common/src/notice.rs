@@ -50,8 +50,7 @@ impl Told {
     /// What the agent is told by a [`Notice`].
     const OF_NOTICES: u32 = 0xff;
     /// What it is not told of a session that it looks at anyway.
-    const UNLESS_WATCHED: u32 =
-        Self::REPETITIONS.0 | Self::WINDOW_CLOSED.0 | Self::RTT_INFLATED.0;
+    const UNLESS_WATCHED: u32 = Self::REPETITIONS.0 | Self::WINDOW_CLOSED.0 | Self::RTT_INFLATED.0;
 
     /// This, if `condition` holds, and nothing otherwise.
     #[inline(always)]
@@ -137,7 +136,10 @@ impl Notice {
 
     /// What there is to tell of a segment that `side` sent, in the session in `slot`.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "eight bits are for notices")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "eight bits are for notices"
+    )]
     pub const fn of(
         told: Told,
         slot: u32,

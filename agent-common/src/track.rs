@@ -538,11 +538,7 @@ fn gap(client: &DirectionRecord, server: &DirectionRecord) -> Option<Mark> {
 
 /// FINs, and whether both are acknowledged.
 #[inline(always)]
-fn finish(
-    own: &mut DirectionRecord,
-    peer: &DirectionRecord,
-    segment: &Segment,
-) -> Told {
+fn finish(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment) -> Told {
     let mut told = Told::NOTHING;
     if segment.flags.fin() {
         own.fins = own.fins.saturating_add(1);

@@ -110,7 +110,8 @@ pub fn note(found: Found, segment: &Segment, payload: &Payload) {
     let last = last_segment(segment);
     let context = TcContext::new(payload.0);
     let packet = Packet::new(&context);
-    let Some(bytes) = maps::parsed().and_then(|parsed| Headers::copy(&packet, start(parsed) + last))
+    let Some(bytes) =
+        maps::parsed().and_then(|parsed| Headers::copy(&packet, start(parsed) + last))
     else {
         return;
     };

@@ -6,6 +6,7 @@
 use crate::event::Code;
 
 /// What to do.
+#[expect(clippy::too_many_lines, reason = "a table, with a line for each code")]
 pub(super) const fn advice(code: Code) -> &'static str {
     match code {
         Code::CleanClient | Code::CleanServer => "Nothing: the session was ended on purpose.",

@@ -186,8 +186,8 @@ pub struct Neighbours {
 /// What the host knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostFacts {
-    /// Connections dropped because the queue of those to accept was full, since the line
-    /// before of `host.health`; `None` if that is not known.
+    /// Connections dropped lately because the queue of those to accept was full; `None` if that
+    /// is not known.
     pub listen_overflows: Option<u64>,
 }
 

@@ -39,20 +39,20 @@ pub struct Sayings {
 }
 
 impl Sayings {
-    /// Reads the trails of a record, as a cipher that makes records `size` long has written
-    /// them. Times are told by `now`, a moment of the same clock not before them. Short
+    /// Reads the trails of a record, written by a cipher that makes records of these `sizes`.
+    /// Times are told by `now`, a moment of the same clock not before them. Short
     /// messages mean something else before the tunnel `was_up`, and right before the first FIN
     /// or RST.
     pub fn of(
         record: &SessionRecord,
-        size: RecordSize,
+        sizes: RecordSize,
         now: u64,
         was_up: bool,
         closing_ns: Option<u64>,
     ) -> Self {
         Self {
-            client: messages(&record.client_trail, Side::Client, size, now),
-            server: messages(&record.server_trail, Side::Server, size, now),
+            client: messages(&record.client_trail, Side::Client, sizes, now),
+            server: messages(&record.server_trail, Side::Server, sizes, now),
             was_up,
             closing_ns,
         }
@@ -120,7 +120,7 @@ const fn other(side: Side) -> Side {
 }
 
 /// The messages of one side, the last one first.
-fn messages(trail: &Trail, side: Side, size: RecordSize, now: u64) -> Vec<Said> {
+fn messages(trail: &Trail, side: Side, sizes: RecordSize, now: u64) -> Vec<Said> {
     let records: Vec<_> = trail
         .newest_first()
         .filter(|record| record.content_type != ContentType::CHANGE_CIPHER_SPEC)
@@ -130,8 +130,8 @@ fn messages(trail: &Trail, side: Side, size: RecordSize, now: u64) -> Vec<Said> 
     while let [last, before @ ..] = rest {
         let whole = before
             .first()
-            .and_then(|header| Some((joined(*header, *last, size)?, &before[1..])));
-        let (message, next) = whole.unwrap_or((single(*last, side, size), before));
+            .and_then(|header| Some((joined(*header, *last, sizes)?, &before[1..])));
+        let (Joined(message), next) = whole.unwrap_or((Joined(single(*last, side, sizes)), before));
         messages.push(Said {
             message,
             time_ns: time_ns(*last, now),
@@ -141,13 +141,16 @@ fn messages(trail: &Trail, side: Side, size: RecordSize, now: u64) -> Vec<Said> 
     messages
 }
 
-fn single(record: SmallRecord, side: Side, size: RecordSize) -> Option<Message> {
-    size.message(side, record.content_type, u16::from(record.length))
+fn single(record: SmallRecord, side: Side, sizes: RecordSize) -> Option<Message> {
+    sizes.message(side, record.content_type, u16::from(record.length))
 }
+
+/// Two records that are one message; the message, if it is a known one.
+struct Joined(Option<Message>);
 
 /// The message whose header and rest are two records, if they are that, and if it is a known
 /// one. sorz's sstp-server writes them so; nobody else's record is as short as its header's.
-fn joined(header: SmallRecord, rest: SmallRecord, size: RecordSize) -> Option<Option<Message>> {
+fn joined(header: SmallRecord, rest: SmallRecord, sizes: RecordSize) -> Option<Joined> {
     /// Bytes of an SSTP header, and of what follows it in each message.
     const HEADER: u16 = 4;
     const ECHO: u16 = 4;
@@ -156,18 +159,18 @@ fn joined(header: SmallRecord, rest: SmallRecord, size: RecordSize) -> Option<Op
     let apart_ms = rest.seen_ms.wrapping_sub(header.seen_ms);
     let is_data = |record: SmallRecord| record.content_type == ContentType::APPLICATION_DATA;
     // Block ciphers leave it in doubt.
-    let distinct = size.sealed(HEADER) != size.sealed(HEADER + ECHO);
-    let is_header = distinct && u16::from(header.length) == size.sealed(HEADER);
+    let distinct = sizes.sealed(HEADER) != sizes.sealed(HEADER + ECHO);
+    let is_header = distinct && u16::from(header.length) == sizes.sealed(HEADER);
     if u64::from(apart_ms) > ONE_MESSAGE_MS || !is_header || !is_data(header) || !is_data(rest) {
         return None;
     }
     let length = u16::from(rest.length);
-    let abort = ABORT.iter().any(|abort| length == size.sealed(*abort));
-    Some(if length == size.sealed(ECHO) {
+    let abort = ABORT.iter().any(|abort| length == sizes.sealed(*abort));
+    Some(Joined(if length == sizes.sealed(ECHO) {
         Some(Message::EchoOrDisconnectAck)
     } else {
         abort.then_some(Message::AbortOrDisconnect)
-    })
+    }))
 }
 
 /// When a record was seen, by a later moment of the same clock.

@@ -29,8 +29,7 @@ pub use replay::{CaptureStats, ReplayStart, ReplayStop, ReplayStopReason};
 pub use session::{
     About, Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals,
     Ending, Endpoint, Handshake, HandshakeSide, Mss, Network, NetworkType, Previous, Rtt, SeenFrom,
-    Session,
-    SessionEnd, SessionHealth, SessionStart, Ttl, ZeroWindow,
+    Session, SessionEnd, SessionHealth, SessionStart, Ttl, ZeroWindow,
 };
 pub use tls::{
     CertificateValidity, Cipher, PhasesMs, PppCounts, SessionTls, TlsAlert, TlsHandshake,

@@ -245,8 +245,8 @@ pub struct Evidence {
     /// From the client's last segment to its coming back, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub back_after_ms: Option<u64>,
-    /// Connections that the kernel dropped since the line before of `host.health` because the
-    /// queue of those to accept was full.
+    /// Connections that the kernel dropped lately, by the last twelve lines of `host.health`,
+    /// because the queue of those to accept was full.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_overflows: Option<u64>,
 }

@@ -60,9 +60,10 @@ impl Messages {
 fn read_all(ring: &mut RingBuf<MapData>, read: fn(&[u8]) -> Option<Message>) -> Vec<Message> {
     let mut messages = Vec::new();
     while let Some(item) = ring.next() {
-        match read(&item) {
-            Some(message) => messages.push(message),
-            None => tracing::error!(bytes = item.len(), "a message of the wrong size"),
+        if let Some(message) = read(&item) {
+            messages.push(message);
+        } else {
+            tracing::error!(bytes = item.len(), "a message of the wrong size");
         }
     }
     messages

@@ -201,7 +201,9 @@ impl Timeline {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
         };
-        let dead = self.sessions.scan(tables, &mut teller, now, dead_after, interval);
+        let dead = self
+            .sessions
+            .scan(tables, &mut teller, now, dead_after, interval);
         for slot in dead {
             let Ok(()) = self.sessions.end(tables, &mut teller, slot, now);
         }

@@ -4,6 +4,7 @@
 //! capture: what is told of them is the same.
 
 mod attempts;
+mod host;
 mod known;
 mod lines;
 mod recent;
@@ -11,6 +12,7 @@ mod sessions;
 mod watched;
 
 pub(crate) use attempts::Attempts;
+pub(crate) use host::HostMemory;
 pub(crate) use lines::Lines;
 pub(crate) use sessions::Sessions;
 

@@ -146,13 +146,12 @@ impl Recent {
         let came_ns = self.clients.get(&client).map(|client| client.came_ns);
         Neighbours {
             died_together: self.died.count(closed_ns, together_ns, |()| true),
-            same_age: self.ages.count(closed_ns, LIKE_NS, |age| {
-                age.abs_diff(age_ns) <= SAME_NS
-            }),
+            same_age: self
+                .ages
+                .count(closed_ns, LIKE_NS, |age| age.abs_diff(age_ns) <= SAME_NS),
             same_idle: idle_ns.map_or(0, |idle_ns| {
-                self.idles.count(closed_ns, LIKE_NS, |idle| {
-                    idle.abs_diff(idle_ns) <= SAME_NS
-                })
+                self.idles
+                    .count(closed_ns, LIKE_NS, |idle| idle.abs_diff(idle_ns) <= SAME_NS)
             }),
             cut_off_together: self
                 .cut_off

@@ -22,8 +22,8 @@ use super::{
 use crate::{
     diagnosis::{self, HostFacts, Interval, Thresholds},
     event::{
-        About, Anomaly, CloseBy, CloseHow, Code, Counters, DirectionTotals, Ending, Endpoint, Event,
-        Handshake, Network, SeenFrom, Session, SessionAnomaly, SessionEnd, SessionHealth,
+        About, Anomaly, CloseBy, CloseHow, Code, Counters, DirectionTotals, Ending, Endpoint,
+        Event, Handshake, Network, SeenFrom, Session, SessionAnomaly, SessionEnd, SessionHealth,
         SessionStart, SessionStats, SessionTls, Verdict,
     },
     tls::Phase,
@@ -37,9 +37,8 @@ const LINGER_NS: u64 = 500_000_000;
 const GRACE_NS: u64 = 100_000_000;
 
 /// What makes a session suspicious.
-const TROUBLE: Told = Told(
-    Told::TIMEOUT.0 | Told::REPETITIONS.0 | Told::WINDOW_CLOSED.0 | Told::RTT_INFLATED.0,
-);
+const TROUBLE: Told =
+    Told(Told::TIMEOUT.0 | Told::REPETITIONS.0 | Told::WINDOW_CLOSED.0 | Told::RTT_INFLATED.0);
 
 /// What the agent knows of a slot.
 #[derive(Debug, Default)]
@@ -96,6 +95,11 @@ impl Sessions {
             recent: Recent::default(),
             host: HostFacts::default(),
         }
+    }
+
+    /// Takes in what the host knows, for the verdicts to come.
+    pub(crate) const fn host_knows(&mut self, host: HostFacts) {
+        self.host = host;
     }
 
     pub(crate) const fn stats(&self) -> SessionStats {

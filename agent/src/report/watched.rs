@@ -80,6 +80,7 @@ pub(super) struct Change {
 }
 
 /// Trouble that is there at a look.
+#[derive(Clone, Copy)]
 struct Sign {
     code: AnomalyCode,
     side: Option<Side>,
@@ -282,7 +283,9 @@ fn window(look: &Look<'_>, side: Side) -> Option<Sign> {
 
 /// Nothing is acknowledged.
 fn timeouts(look: &Look<'_>) -> Option<Sign> {
-    let timeouts = look.timeouts.filter(|timeouts| timeouts.count >= TIMEOUTS)?;
+    let timeouts = look
+        .timeouts
+        .filter(|timeouts| timeouts.count >= TIMEOUTS)?;
     let code = if timeouts.hole_reported || look.client_lives {
         AnomalyCode::BlackholeSuspected
     } else {

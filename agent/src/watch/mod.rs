@@ -25,7 +25,7 @@ use crate::{
     interface,
     kernel::{Kernel, Messages},
     output::{Output, WhenFull},
-    report::{self, Attempts, Flows as _, Lines, Message, Sessions, Teller},
+    report::{self, Attempts, Flows as _, HostMemory, Lines, Message, Sessions, Teller},
     settings::Config,
 };
 
@@ -56,6 +56,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
             config.thresholds.clone(),
         ),
         attempts: Attempts::default(),
+        host_memory: HostMemory::default(),
         lines: Lines::new(output, Clock::now()),
         config,
         kernel,
@@ -83,6 +84,7 @@ struct Watch {
     host: HostLooks,
     sessions: Sessions,
     attempts: Attempts,
+    host_memory: HostMemory,
     lines: Lines,
     /// Segments without room that the log has told of.
     told_full: u64,
@@ -158,9 +160,13 @@ impl Watch {
             interfaces: &self.interfaces,
         };
         let (kernel, now) = (&mut self.kernel, monotonic_ns());
-        let dead = self
-            .sessions
-            .scan(kernel, &mut teller, now, self.config.dead_after, self.config.interval);
+        let dead = self.sessions.scan(
+            kernel,
+            &mut teller,
+            now,
+            self.config.dead_after,
+            self.config.interval,
+        );
         for slot in dead {
             self.sessions.end(kernel, &mut teller, slot, now)?;
         }
@@ -231,6 +237,7 @@ impl Watch {
     }
 
     fn tell_host(&mut self, state: HostState) {
+        self.sessions.host_knows(self.host_memory.take(&state));
         self.lines.write(monotonic_ns(), None, |head| {
             Event::HostHealth(HostHealth { head, state })
         });

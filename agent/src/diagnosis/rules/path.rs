@@ -63,10 +63,7 @@ pub(super) fn blackhole_from_server(facts: &Facts<'_>, _: &Thresholds) -> Option
 }
 
 /// Bytes of the client are missing for long, while what it sent after them arrived.
-pub(super) fn blackhole_from_client(
-    facts: &Facts<'_>,
-    thresholds: &Thresholds,
-) -> Option<Finding> {
+pub(super) fn blackhole_from_client(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
     use sstpulse_common::sequence::after;
 
     let (client, server) = (&facts.record.from_client, &facts.record.from_server);

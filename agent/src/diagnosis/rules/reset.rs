@@ -59,9 +59,7 @@ fn signs(facts: &Facts<'_>, thresholds: &Thresholds, resets: &[&Reset]) -> Vec<F
         (ForgerySign::DifferentNumbers, different),
         (
             ForgerySign::TtlDiffers,
-            resets
-                .iter()
-                .any(|reset| differs(facts, thresholds, reset)),
+            resets.iter().any(|reset| differs(facts, thresholds, reset)),
         ),
     ];
     candidates
@@ -77,7 +75,8 @@ fn differs(facts: &Facts<'_>, thresholds: &Thresholds, reset: &Reset) -> bool {
 
 pub(super) fn by_client(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
     // If a FIN came first, the RST is of no account.
-    let first = facts.end.by == CloseBy::Client && !facts.resets.iter().any(|reset| reset.after_fin);
+    let first =
+        facts.end.by == CloseBy::Client && !facts.resets.iter().any(|reset| reset.after_fin);
     (facts.end.how == CloseHow::Reset && first).then(|| left(facts, Party::Client))
 }
 

@@ -255,7 +255,9 @@ pub(super) fn cut_off(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Find
 /// list.
 pub(super) fn certificate_check(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
     let flight_ns = facts.at(Milestone::ServerFlightEnd)?;
-    let reply_ns = facts.at(Milestone::ClientReply).unwrap_or(facts.closed_ns());
+    let reply_ns = facts
+        .at(Milestone::ClientReply)
+        .unwrap_or(facts.closed_ns());
     let took_ns = reply_ns.saturating_sub(flight_ns);
     let stopped = stopped_in(facts, &[Phase::Tls, Phase::Http]);
     let delivered = facts.timeouts.is_none();
@@ -298,4 +300,3 @@ pub(super) fn probe(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
         },
     })
 }
-
