@@ -99,11 +99,17 @@ impl Tunnel {
         self.wire.send(&Packet::Data(frame.encode()));
     }
 
-    /// The tunnel is up: its timers run from now on.
-    pub(super) fn connected(&mut self) {
+    /// The tunnel is up: its timers run from now on. What the peer waits for is sent before,
+    /// whatever comes next.
+    pub(super) async fn connected(&mut self) -> Result<(), End> {
+        self.send_link().await;
+        if let Err(closed) = self.wire.flush().await {
+            return Err(self.closed(closed).await);
+        }
         self.session.enter(Phase::Connected);
         self.pace = Duration::ZERO;
         self.resume_timers();
+        Ok(())
     }
 
     /// Starts the timers of a tunnel that is up, or starts them again.
@@ -150,7 +156,7 @@ impl Tunnel {
     }
 
     /// Sends what PPP has to say.
-    pub(super) async fn send_link(&mut self) {
+    async fn send_link(&mut self) {
         for frame in self.link.take_output() {
             if !self.pace.is_zero() {
                 tokio::time::sleep(self.pace).await;
@@ -314,6 +320,7 @@ impl Tunnel {
 
     /// Ends the session by Call Disconnect.
     pub(super) async fn disconnect(&mut self) -> End {
+        self.send_link().await;
         self.send(Message::CallDisconnect(Some(Status::NO_ERROR)));
         let until = Instant::now() + self.timers.disconnect;
         let acknowledged = self
@@ -325,6 +332,7 @@ impl Tunnel {
 
     /// Ends the session by Call Abort.
     pub(super) async fn abort(&mut self, status: Status) -> End {
+        self.send_link().await;
         self.send(Message::CallAbort(Some(status)));
         let until = Instant::now() + self.timers.abort;
         self.wait_for(until, |message| matches!(message, Message::CallAbort(_)))
@@ -345,6 +353,7 @@ impl Tunnel {
 
     /// Ends the session by `close_notify` and FIN, or by FIN alone.
     pub(super) async fn close(&mut self, notify: bool) -> End {
+        self.send_link().await;
         self.wire.close(notify, self.timers.close).await;
         let how = if notify { How::CloseNotify } else { How::Fin };
         End::new(how, By::Own)

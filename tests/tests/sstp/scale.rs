@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lab::root::raise_open_files;
-use lab::sstp::{Ending, How, SstpClients, SstpServer, Timeline, Traffic};
+use lab::sstp::{Ending, How, Session, SstpClients, SstpServer, Timeline, Traffic};
 
 use crate::{DISCONNECTED, LOOPBACK, Setup};
 
@@ -31,7 +31,7 @@ fn five_hundred_sessions_at_once() -> Result<()> {
         .map(|_| clients.open(server.address(), &setup.client))
         .collect();
     lab::wait_until(PATIENCE, "all tunnels are up", || {
-        server.connected() == SESSIONS && sessions.iter().all(|session| session.is_connected())
+        server.connected() == SESSIONS && sessions.iter().all(Session::is_connected)
     })?;
     println!("{SESSIONS} tunnels up after {:?}", begun.elapsed());
     let told = server.shutdown(PATIENCE)?;

@@ -3,7 +3,9 @@
 mod options;
 mod setup;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::time::{sleep, timeout};
@@ -80,6 +82,11 @@ async fn connected(session: &Session, options: &ClientOptions) -> Result<Tcp, En
     let connecting = connect(session.remote(), options.from, options.receive_buffer);
     let stream = match timeout(options.timers.connect, connecting).await {
         Ok(Ok(stream)) => stream,
+        // The server's RST came before this end saw that it was connected.
+        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionReset => {
+            session.enter(Phase::Tls);
+            return Err(End::new(How::Reset, By::Peer));
+        }
         Ok(Err(error)) => {
             return Err(End::with(How::NotConnected, By::Peer, error.to_string()));
         }
@@ -95,7 +102,7 @@ async fn connected(session: &Session, options: &ClientOptions) -> Result<Tcp, En
 }
 
 /// Says nothing until then, or until the server closes.
-async fn silent(mut tcp: Tcp, time: std::time::Duration) -> End {
+async fn silent(mut tcp: Tcp, time: Duration) -> End {
     match timeout(time, tcp.drain()).await {
         Err(_) => End::new(How::Fin, By::Own),
         Ok(Ok(())) => End::new(How::Fin, By::Peer),

@@ -168,7 +168,7 @@ async fn negotiate(
         advance(&mut tunnel, &mut binding, options).await;
         let silent = options.fault == Some(ClientFault::NeverCallConnected);
         if tunnel.link.stage() == Stage::Opened && !silent {
-            tunnel.connected();
+            tunnel.connected().await?;
             return Ok(tunnel);
         }
         if let Some(why) = tunnel.link.unwilling() {
@@ -234,7 +234,7 @@ fn why_ended(tunnel: &Tunnel, end: End) -> End {
         let detail = format!("the server refuses name or password, then {:?}", end.how);
         return End::with(How::Rejected, By::Peer, detail);
     }
-    if let Some(why) = tunnel.link.unwilling() {
+    if let Some(why) = tunnel.link.disagreement() {
         return End::with(How::Unwilling, end.by, why);
     }
     end

@@ -165,6 +165,13 @@ impl Link {
         self.unwilling
     }
 
+    /// Why the two ends have not agreed so far: what makes an end that comes now.
+    pub(in crate::sstp) fn disagreement(&self) -> Option<&'static str> {
+        let refusing = matches!(self.role, Role::Client { refusals: 1.., .. });
+        let left = refusing && self.stage == Stage::Establish;
+        self.unwilling.or(left.then_some(INSISTS))
+    }
+
     /// One end has terminated the link.
     pub(in crate::sstp) fn is_terminated(&self) -> bool {
         self.terminated

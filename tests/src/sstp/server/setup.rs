@@ -144,7 +144,7 @@ impl Negotiation<'_> {
             let stage = self.tunnel.link.stage();
             self.tunnel.session.enter(phase(stage));
             if self.bound && stage == Stage::Opened {
-                self.tunnel.connected();
+                self.tunnel.connected().await?;
                 return Ok(self.tunnel);
             }
             if let Some(why) = self.tunnel.link.unwilling() {
@@ -206,7 +206,6 @@ impl Negotiation<'_> {
         if accept {
             return Ok(());
         }
-        self.tunnel.send_link().await;
         match authentication.refusal {
             Refusal::Disconnect => self.tunnel.disconnect().await,
             Refusal::Abort => self.tunnel.abort(Status::NO_ERROR).await,
