@@ -1,6 +1,6 @@
 //! TCP sockets that count their bytes, and can wait before they hand over the first of them.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +32,9 @@ enum Stall {
 
 impl Tcp {
     pub(super) fn new(stream: TcpStream, bytes: Arc<Bytes>) -> Self {
+        // Each record has a segment of its own, as with the peers whose sizes are known. Fails only
+        // for a socket that is gone already.
+        let _ = stream.set_nodelay(true);
         Self {
             stream,
             bytes,
@@ -97,6 +100,21 @@ impl AsyncWrite for Tcp {
         Poll::Ready(Ok(written))
     }
 
+    /// TLS hands over all records of a flight at once: they share segments, as with other stacks.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, parts))?;
+        self.bytes.sent.fetch_add(written as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
@@ -120,10 +138,7 @@ pub(super) async fn connect(
     if let Some(from) = from {
         socket.bind(SocketAddr::new(from, 0))?;
     }
-    let stream = socket.connect(to).await?;
-    // Each record has a segment of its own, as with the peers whose sizes are known.
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    socket.connect(to).await
 }
 
 /// Listens in the namespace of the calling thread; accepted sockets inherit the receive buffer.
