@@ -32,6 +32,7 @@ pub mod root;
 pub mod rows;
 pub mod segment;
 mod server;
+pub mod sstp;
 pub mod tcp_info;
 pub mod tls;
 pub mod verifier;

@@ -67,9 +67,7 @@ impl Tls {
         key_pem: String,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self> {
-        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
-            .context("the certificate is no PEM")?;
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).context("the key is no PEM")?;
+        let (certificate, key) = parse(&certificate_pem, &key_pem)?;
         Ok(Self {
             server: Arc::new(server_config(certificate.clone(), key, versions)?),
             client: Arc::new(client_config(certificate, versions)?),
@@ -78,10 +76,26 @@ impl Tls {
         })
     }
 
+    /// The certificate in DER, and its key.
+    pub(crate) fn identity(&self) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
+        parse(&self.certificate_pem, &self.key_pem)
+    }
+
     /// The server's name, as clients send it.
     pub(crate) fn server_name() -> ServerName<'static> {
         ServerName::try_from(SERVER_NAME).expect("a constant that is a DNS name")
     }
+}
+
+fn parse(
+    certificate_pem: &str,
+    key_pem: &str,
+) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
+    Ok((
+        CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+            .context("the certificate is no PEM")?,
+        PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).context("the key is no PEM")?,
+    ))
 }
 
 fn server_config(

@@ -9,6 +9,7 @@ mod dist;
 mod fuzz;
 mod generate;
 mod lint;
+mod load;
 mod oracle;
 mod programs;
 mod run;
@@ -40,6 +41,8 @@ enum Name {
     Fuzz(fuzz::Arguments),
     /// Check formatting and lints, of both halves and of the fuzzing
     Lint,
+    /// Open many SSTP sessions to a server, and tell how they fare
+    Load(load::Arguments),
     /// Write the generated files anew
     Generate(generate::Arguments),
     /// Print how counts compare with tshark's and with the kernel's own; takes root
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Name::Test(arguments) => test::test(&arguments),
         Name::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Name::Lint => lint::lint(),
+        Name::Load(arguments) => load::load(&arguments),
         Name::Generate(arguments) => generate::generate(&arguments),
         Name::Accuracy => accuracy::accuracy(),
         Name::Corpus(arguments) => corpus::corpus(&arguments),
