@@ -26,6 +26,7 @@ pub mod peer;
 pub mod plain;
 pub mod process;
 pub mod raw;
+pub mod recorder;
 mod relay;
 mod release;
 pub mod root;

@@ -18,6 +18,9 @@ const MOST_CLIENTS: usize = 65_536;
 /// How far two ages, or two times of idleness, may be apart and still be the same.
 const SAME_NS: u64 = 2_000_000_000;
 
+/// Two clients of a prefix that come within this time are two.
+const CROWDED_NS: u64 = 1_000_000_000;
+
 /// For how long cut-off sessions of a prefix count together.
 const CUT_OFF_NS: u64 = 600_000_000_000;
 
@@ -36,6 +39,16 @@ pub(super) struct Recent {
     /// Prefixes of clients that were cut off after their `ClientHello`.
     cut_off: Endings<Prefix>,
     clients: HashMap<Address, Client>,
+    prefixes: HashMap<Prefix, Arrival>,
+}
+
+/// The last time that a client of a prefix opened a session.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    at_ns: u64,
+    from: Address,
+    /// Another client of the prefix had come shortly before: who this one is can't be told.
+    crowded: bool,
 }
 
 /// What is remembered of a client's address.
@@ -144,6 +157,11 @@ impl Recent {
         } = *like;
         let prefix = Prefix::of(client);
         let came_ns = self.clients.get(&client).map(|client| client.came_ns);
+        let roamed_ns = self
+            .prefixes
+            .get(&prefix)
+            .filter(|arrival| arrival.from != client && !arrival.crowded)
+            .map(|arrival| arrival.at_ns);
         Neighbours {
             died_together: self.died.count(closed_ns, together_ns, |()| true),
             same_age: self
@@ -156,7 +174,10 @@ impl Recent {
             cut_off_together: self
                 .cut_off
                 .count(closed_ns, CUT_OFF_NS, |other| *other == prefix),
-            back_ns: came_ns.filter(|came_ns| *came_ns > heard_ns),
+            back_ns: [came_ns, roamed_ns]
+                .into_iter()
+                .flatten()
+                .find(|came_ns| *came_ns > heard_ns),
         }
     }
 
@@ -164,6 +185,15 @@ impl Recent {
     /// `roaming_ns`.
     pub(super) fn came(&mut self, client: Address, now: u64, roaming_ns: u64) -> Option<Previous> {
         self.make_room(now, roaming_ns);
+        let arrival = self.prefixes.entry(Prefix::of(client)).or_insert(Arrival {
+            at_ns: 0,
+            from: client,
+            crowded: false,
+        });
+        arrival.crowded = arrival.from != client
+            && arrival.at_ns != 0
+            && now.saturating_sub(arrival.at_ns) <= CROWDED_NS;
+        (arrival.at_ns, arrival.from) = (now, client);
         let client = self.clients.entry(client).or_default();
         client.came_ns = now;
         let lost = client.lost.as_mut()?;
@@ -200,6 +230,13 @@ impl Recent {
 
     /// Forgets clients that came too long ago to matter, once there are too many.
     fn make_room(&mut self, now: u64, roaming_ns: u64) {
+        if self.prefixes.len() >= MOST_CLIENTS {
+            self.prefixes
+                .retain(|_, arrival| now.saturating_sub(arrival.at_ns) <= roaming_ns);
+            if self.prefixes.len() >= MOST_CLIENTS {
+                self.prefixes.clear();
+            }
+        }
         if self.clients.len() < MOST_CLIENTS {
             return;
         }

@@ -1,5 +1,7 @@
 //! RSTs: whose they are.
 
+use std::collections::BTreeSet;
+
 use sstpulse_common::DirectionRecord;
 
 use super::{Facts, Finding, Thresholds, milliseconds};
@@ -10,12 +12,11 @@ use crate::{
 
 /// A RST in the client's name that the client can't have sent. Each sign alone may be chance.
 pub(super) fn injected(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
-    // After a FIN, a RST is what a closed socket answers; and one that answers our own
-    // segment bears our number, and no ACK flag (RFC 9293, section 3.5.2).
+    // After a FIN, a RST is what a closed socket answers.
     let suspects: Vec<&Reset> = facts
         .resets
         .iter()
-        .filter(|reset| !reset.after_fin && reset.ack.is_some())
+        .filter(|reset| !reset.after_fin)
         .collect();
     let first = suspects.first()?;
     let signs = signs(facts, thresholds, &suspects);
@@ -47,14 +48,16 @@ pub(super) fn injected(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Fin
 
 fn signs(facts: &Facts<'_>, thresholds: &Thresholds, resets: &[&Reset]) -> Vec<ForgerySign> {
     let data_after = facts.record.from_client.has(DirectionRecord::AFTERWARDS);
-    let different = resets
-        .iter()
-        .any(|reset| (reset.seq, reset.ack) != (resets[0].seq, resets[0].ack));
+    // One that answers a segment of ours bears the number that we acknowledge, whatever the
+    // client has sent since, and no ACK flag (RFC 9293, section 3.5.2).
+    let own = || resets.iter().filter(|reset| reset.ack.is_some());
+    let numbers = own().map(|reset| (reset.seq, reset.ack));
+    let different = numbers.collect::<BTreeSet<_>>().len() > 1;
     let candidates = [
         (ForgerySign::DataAfterReset, data_after),
         (
             ForgerySign::NumberBelowData,
-            resets.iter().any(|reset| reset.below_data),
+            own().any(|reset| reset.below_data),
         ),
         (ForgerySign::DifferentNumbers, different),
         (

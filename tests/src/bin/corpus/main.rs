@@ -1,16 +1,18 @@
 //! Makes the captures that counts are checked on: the table of segments written as one
 //! capture, and sessions of real kernels in the lab, recorded on the server's interface.
 
-mod record;
 mod scenarios;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use lab::{capture, require_root};
+use lab::{Lab, Server, Tls, capture, require_root};
 
-use crate::{record::record, scenarios::SCENARIOS};
+use crate::scenarios::{SCENARIOS, Scenario, Stage};
 
 /// Make the captures that counts are checked on.
 #[derive(Debug, Parser)]
@@ -49,4 +51,20 @@ fn main() -> Result<()> {
         println!("{}.pcap: {}, {size} bytes", scenario.name, scenario.what);
     }
     Ok(())
+}
+
+/// Plays a scenario, and writes what passed the server's interface to `path`.
+fn record(scenario: &Scenario, path: &Path) -> Result<()> {
+    let lab = Lab::builder()
+        .tso(scenario.tso)
+        .exact(!scenario.tail_loss_probes)
+        .build()?;
+    let tls = Tls::new()?;
+    let server = Server::start(&lab.server, scenario.server.address(), &tls)?;
+    let mut stage = Stage::new(lab, tls, server, path);
+    if !scenario.starts_later {
+        stage.begin(scenario.link)?;
+    }
+    (scenario.play)(&mut stage)?;
+    stage.end()
 }

@@ -11,10 +11,12 @@ use anyhow::{Context as _, Result};
 use lab::{
     Action, Client, ClientOptions, Direction, Faults, Lab, Loss, Match, Reorder, Rule,
     SERVER_INTERFACE, SERVER_V4, SERVER_V6, Server, Tls, craft, links,
+    recorder::{Recorder, Recording},
 };
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::record::Recorder;
+/// Bytes kept of each packet: all headers, and no payload to speak of.
+const SNAP_LENGTH: u32 = 120;
 
 /// One capture.
 pub(crate) struct Scenario {
@@ -359,14 +361,19 @@ impl Stage {
 
     /// Begins to record.
     pub(crate) fn begin(&mut self, link: Option<&str>) -> Result<()> {
-        self.recorder = Some(Recorder::begin(&self.lab, link, &self.path)?);
+        let recording = Recording {
+            link,
+            snap_length: Some(SNAP_LENGTH),
+            filter: "tcp port 443",
+        };
+        self.recorder = Some(Recorder::begin(&self.lab, recording, &self.path)?);
         Ok(())
     }
 
     /// Ends the recording once the path is quiet.
     pub(crate) fn end(mut self) -> Result<()> {
         let recorder = self.recorder.take().context("nothing was recorded")?;
-        recorder.end(&self.path)
+        recorder.end()
     }
 
     fn faults(&self, change: impl FnOnce(&mut Faults)) {

@@ -1,62 +1,60 @@
-//! A session in the lab, recorded by tcpdump on the server's interface.
+//! tcpdump at work on the server's interface.
 
 use std::{
     fs::File,
     io::{self, BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lab::{Lab, Process, SERVER_INTERFACE, Server, Tls, wait_until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
-use crate::scenarios::{Scenario, Stage};
-
-/// Bytes kept of each packet: all headers, and no payload to speak of.
-const SNAP_LENGTH: &str = "120";
+use crate::{Lab, Process, SERVER_INTERFACE, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Plays a scenario, and writes what passed the server's interface to `path`.
-pub(crate) fn record(scenario: &Scenario, path: &Path) -> Result<()> {
-    let lab = Lab::builder()
-        .tso(scenario.tso)
-        .exact(!scenario.tail_loss_probes)
-        .build()?;
-    let tls = Tls::new()?;
-    let server = Server::start(&lab.server, scenario.server.address(), &tls)?;
-    let mut stage = Stage::new(lab, tls, server, path);
-    if !scenario.starts_later {
-        stage.begin(scenario.link)?;
-    }
-    (scenario.play)(&mut stage)?;
-    stage.end()
+/// What is recorded.
+#[derive(Debug, Clone, Copy)]
+pub struct Recording<'a> {
+    /// Of all interfaces, with this link layer; of the server's alone, as it is, otherwise.
+    pub link: Option<&'a str>,
+    /// Bytes kept of each packet; all otherwise.
+    pub snap_length: Option<u32>,
+    /// Which packets, as tcpdump has it.
+    pub filter: &'a str,
 }
 
 /// tcpdump at work.
-pub(crate) struct Recorder {
+pub struct Recorder {
     process: Process,
+    path: PathBuf,
 }
 
 impl Recorder {
     /// Begins to record, and waits until it does.
-    pub(crate) fn begin(lab: &Lab, link: Option<&str>, path: &Path) -> Result<Self> {
+    pub fn begin(lab: &Lab, recording: Recording<'_>, path: &Path) -> Result<Self> {
+        let Recording {
+            link,
+            snap_length,
+            filter,
+        } = recording;
         let mut command = Command::new("tcpdump");
         match link {
             Some(link) => command.args(["-i", "any", "-y", link]),
             None => command.args(["-i", SERVER_INTERFACE]),
         };
         command
-            .args(["-n", "-U", "--immediate-mode", "-s", SNAP_LENGTH])
+            .args(["-n", "-U", "--immediate-mode"])
+            .args(["-s", &snap_length.unwrap_or_default().to_string()])
             // Written by this process: tcpdump gives up its rights, and could not.
             .args(["-w", "-"])
-            .arg("tcp port 443")
+            .arg(filter)
             .stdout(File::create(path).with_context(|| format!("can't write {}", path.display()))?)
             .stderr(Stdio::piped());
         let mut process = lab.server.spawn_process(&mut command)?;
@@ -71,13 +69,16 @@ impl Recorder {
         }
         // Until it ends, so that it never waits for a reader.
         thread::spawn(move || io::copy(&mut messages, &mut io::sink()));
-        Ok(Self { process })
+        Ok(Self {
+            process,
+            path: path.to_owned(),
+        })
     }
 
     /// Ends the recording once nothing has been added to it for a while.
-    pub(crate) fn end(mut self, path: &Path) -> Result<()> {
+    pub fn end(mut self) -> Result<()> {
         const QUIET: Duration = Duration::from_millis(300);
-        let size = || std::fs::metadata(path).map_or(0, |file| file.len());
+        let size = || std::fs::metadata(&self.path).map_or(0, |file| file.len());
         let mut before = 0;
         while size() != before {
             before = size();

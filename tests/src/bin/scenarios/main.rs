@@ -1,0 +1,103 @@
+//! Plays every way in which a session ends, live through the kernel and again from the
+//! capture taken in passing, and compares verdicts with what was done.
+
+mod report;
+mod stage;
+mod table;
+
+use std::{
+    collections::VecDeque,
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use lab::require_root;
+
+use crate::{
+    report::Played,
+    stage::Stage,
+    table::{SCENARIOS, Scenario},
+};
+
+/// Play every way in which a session ends, and compare verdicts with what was done.
+#[derive(Debug, Parser)]
+#[command(name = "scenarios")]
+struct Cli {
+    /// Only those whose names contain one of these; all of them if none is named
+    only: Vec<String>,
+    /// How many are played at once; they mostly wait
+    #[arg(long, default_value_t = 6)]
+    at_once: usize,
+    /// Tell the evidence of each verdict, too
+    #[arg(long)]
+    evidence: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    if !require_root() {
+        bail!("the lab makes network namespaces, and needs root; run it with sudo");
+    }
+    let wanted = |name: &str| {
+        cli.only.is_empty() || cli.only.iter().any(|part| name.contains(part.as_str()))
+    };
+    let chosen: Vec<&Scenario> = SCENARIOS
+        .iter()
+        .filter(|scenario| wanted(scenario.name))
+        .collect();
+    if chosen.is_empty() {
+        bail!("no scenario has such a name");
+    }
+    let played = play_all(&chosen, cli.at_once.max(1));
+    Ok(report::print(&played, cli.evidence))
+}
+
+/// Plays them, several at once, and returns them in the order of the table.
+fn play_all(scenarios: &[&'static Scenario], at_once: usize) -> Vec<Played> {
+    let left: Mutex<VecDeque<_>> = Mutex::new(scenarios.iter().copied().enumerate().collect());
+    let played = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                loop {
+                    let next = left
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .pop_front();
+                    let Some((number, scenario)) = next else {
+                        return;
+                    };
+                    let one = play(scenario);
+                    eprintln!("{}", one.one_line());
+                    played
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((number, one));
+                }
+            });
+        }
+    });
+    let mut played = played.into_inner().unwrap_or_else(PoisonError::into_inner);
+    played.sort_by_key(|(number, _)| *number);
+    played.into_iter().map(|(_, one)| one).collect()
+}
+
+fn play(scenario: &'static Scenario) -> Played {
+    let begun = Instant::now();
+    let said = try_to_play(scenario);
+    Played {
+        scenario,
+        said,
+        took: begun.elapsed(),
+    }
+}
+
+fn try_to_play(scenario: &Scenario) -> Result<(stage::Said, stage::Said)> {
+    let stage = Stage::set()?;
+    (scenario.play)(&stage)?;
+    stage.end(scenario.expected.len())
+}
