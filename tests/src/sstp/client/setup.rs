@@ -157,16 +157,18 @@ async fn negotiate(
         options.keepalive,
     );
     tunnel.pace = options.pace;
+    // Such a client waits for what the server does about it.
+    let silent = options.fault == Some(ClientFault::NeverCallConnected);
+    let deadline = (!silent).then_some(deadline);
     let mut binding = Some(Binding::new(&NO_KEY, nonce, &certificate));
     if let (Some(binding), Some(ClientFault::WrongBinding)) = (&mut binding, options.fault) {
         binding.compound_mac[0] ^= 1;
     }
-    if options.fault == Some(ClientFault::NeverCallConnected) {
+    if silent {
         binding = None;
     }
     loop {
         advance(&mut tunnel, &mut binding, options).await;
-        let silent = options.fault == Some(ClientFault::NeverCallConnected);
         if tunnel.link.stage() == Stage::Opened && !silent {
             tunnel.connected().await?;
             return Ok(tunnel);
@@ -175,8 +177,7 @@ async fn negotiate(
             tunnel.disconnect().await;
             return Err(End::with(How::Unwilling, By::Own, why));
         }
-        let event = tunnel.step(Some(deadline)).await;
-        match event {
+        match tunnel.step(deadline).await {
             Ok(Event::Deadline) => {
                 tunnel.abort(Status::NEGOTIATION_TIMEOUT).await;
                 return Err(too_slow("the negotiation"));

@@ -410,10 +410,10 @@ impl Link {
         };
         let answer = self.ipcp.receive(packet, judge);
         if packet.code == code::CONFIGURE_REQUEST {
-            self.peer_address = assigned.or_else(|| address_asked(&packet.data)).unwrap_or(
-                // A peer that names no address can't be sent anything that it answers.
-                Ipv4Addr::UNSPECIFIED,
-            );
+            // A peer that names no address gets nothing that it would answer.
+            self.peer_address = assigned
+                .or_else(|| address_asked(&packet.data))
+                .unwrap_or(Ipv4Addr::UNSPECIFIED);
         }
         self.output.extend(answer);
     }

@@ -167,8 +167,7 @@ impl Negotiation<'_> {
         }
     }
 
-    /// The next thing to be done without the client. Once it is bound, only PPP's own timers
-    /// count.
+    /// When there is something to be done without the client.
     fn deadline(&self) -> Instant {
         let decided = self.decide_at.map(|(at, _)| at);
         decided.unwrap_or(self.deadline).min(self.deadline)
