@@ -11,12 +11,13 @@ use tokio_rustls::TlsConnector;
 use super::options::{ClientFault, ClientOptions};
 use crate::sstp::binding::{Binding, NO_KEY, Nonce};
 use crate::sstp::ended::{By, End, How, Phase, Session};
+use crate::sstp::ending::end_of;
 use crate::sstp::http;
 use crate::sstp::message::{Message, Packet, Status};
 use crate::sstp::ppp::{Link, Stage};
 use crate::sstp::setup::{phase, tls_failed, too_slow};
 use crate::sstp::socket::Tcp;
-use crate::sstp::tunnel::{Event, Tunnel, end_of};
+use crate::sstp::tunnel::{Event, Tunnel};
 use crate::sstp::wire::{Closed, Wire};
 
 /// The alert `unknown_ca` in a record of its own (RFC 8446, sections 5.1 and 6).
