@@ -218,7 +218,8 @@ impl Known {
                 since_ns: self.seen_ns,
                 until_ns,
             };
-            if quiet.lasted_ns() >= QUIET_NS {
+            // Between timeouts, the server waits for an answer: that is no idleness.
+            if quiet.lasted_ns() >= QUIET_NS && self.timeouts(record).is_none() {
                 self.trouble().quiet = Some(quiet);
             }
             self.seen_ns = seen_ns;

@@ -44,7 +44,7 @@ impl Default for Timers {
 pub enum GiveUp {
     /// Call Abort first, as accel-ppp and `SoftEther` do.
     Abort,
-    /// Closes without a word, as the specification has it ([MS-SSTP], 3.1.6).
+    /// Closes without a word of SSTP, by `close_notify` and FIN, as the specification has it.
     Close,
 }
 

@@ -9,7 +9,7 @@
 //!      │                                        │
 //!  client: set-up, faults                   server: set-up, faults
 //!      └───────────────► play: the timeline ◄───┘
-//!                        tunnel: echoes, timers, endings
+//!                        tunnel, ending: echoes, timers, endings
 //!                   ppp ┘  │  └ inner: IP packets
 //!                        wire: SSTP packets, one TLS record each
 //! ```
@@ -17,6 +17,7 @@
 mod binding;
 mod client;
 mod ended;
+mod ending;
 mod event_loop;
 mod http;
 mod inner;

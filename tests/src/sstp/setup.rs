@@ -3,8 +3,8 @@
 use std::io;
 
 use super::ended::{By, End, How, Phase};
+use super::ending::end_of;
 use super::ppp::Stage;
-use super::tunnel::end_of;
 use super::wire::Closed;
 
 /// What a failed handshake means; rustls says which end refused.

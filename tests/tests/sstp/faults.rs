@@ -122,6 +122,7 @@ fn a_browser_gets_pages_on_one_connection() -> Result<()> {
 fn a_client_that_never_binds_is_aborted_after_the_negotiations_time() -> Result<()> {
     let mut setup = Setup::new()?;
     setup.server.timers.negotiation = 4 * MOMENT;
+    setup.client.timers.negotiation = 3 * MOMENT;
     setup.client.fault = Some(ClientFault::NeverCallConnected);
     let met = setup.meet()?;
     assert_eq!(met.server.how, How::NegotiationTimeout);

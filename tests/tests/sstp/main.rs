@@ -15,6 +15,8 @@ mod endings;
 mod faults;
 mod keepalive;
 mod limits;
+mod load;
+mod namespaces;
 mod records;
 mod relay;
 mod scale;

@@ -168,7 +168,7 @@ fn idle_before_trouble(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Idl
     let lossy = facts
         .retransmitted_percent(Side::Server)
         .is_some_and(|percent| percent >= 1.0);
-    let soon = trouble_ns.saturating_sub(quiet.until_ns) <= SOON_NS;
+    let soon = quiet.until_ns <= trouble_ns && trouble_ns - quiet.until_ns <= SOON_NS;
     let long = quiet.lasted_ns() >= nanoseconds(thresholds.idle);
     (was_up(facts) && soon && long && !lossy).then_some(Idle {
         idle_ns: quiet.lasted_ns(),

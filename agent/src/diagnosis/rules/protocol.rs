@@ -15,7 +15,7 @@ pub(super) fn was_up(facts: &Facts<'_>) -> bool {
 
 /// The goodbye that came first, if it can be what ended the session: it came shortly before
 /// the first FIN or RST, or its side has said nothing since.
-fn first_goodbye(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<(Side, Goodbye, u64)> {
+pub(super) fn first_goodbye(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<(Side, Goodbye, u64)> {
     /// Times of records are exact to the millisecond.
     const EXACT_NS: u64 = 1_000_000;
 

@@ -2,7 +2,7 @@
 
 use sstpulse_common::{DirectionRecord, Side};
 
-use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds};
+use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds, protocol::first_goodbye};
 use crate::{
     event::{CloseBy, CloseHow, Confidence, Evidence, Party},
     tls::{Milestone, Phase, TlsFacts},
@@ -104,16 +104,13 @@ pub(super) fn crypto_binding_rejected(
     thresholds: &Thresholds,
 ) -> Option<Finding> {
     let connected_ns = facts.at(Milestone::Connected)?;
-    let (_, goodbye_ns) = facts.sayings.goodbye(Side::Server)?;
+    let (Side::Server, _, goodbye_ns) = first_goodbye(facts, thresholds)? else {
+        return None;
+    };
     let took_ns = goodbye_ns.saturating_sub(connected_ns);
     let closed_ns = facts.closed_ns().saturating_sub(connected_ns);
     let soon = took_ns <= SECOND_NS && closed_ns <= nanoseconds(thresholds.goodbye) + SECOND_NS;
-    // Not if the client left by itself.
-    let client_left = facts
-        .sayings
-        .goodbye(Side::Client)
-        .is_some_and(|(_, time_ns)| time_ns < goodbye_ns);
-    (soon && !client_left).then(|| Finding {
+    soon.then(|| Finding {
         confidence: Confidence::High,
         by: Party::Network,
         evidence: Evidence {

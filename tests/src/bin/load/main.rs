@@ -18,6 +18,7 @@ use lab::sstp::{
     ClientOptions, ClientTls, Credentials, Ending, Method, Offer, ServerOptions, ServerTls,
     Session, SstpClients, SstpServer, Timeline, Traffic, Trust,
 };
+use lab::tls::SERVER_NAME;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -73,7 +74,7 @@ struct Target {
     /// Server to connect to: a name or an address, with a port unless it is 443
     #[arg(long)]
     server: Option<String>,
-    /// Try a server of the laboratory, in this process, over loopback
+    /// Load a server of the laboratory, in this process, over loopback
     #[arg(long)]
     serve: bool,
 }
@@ -147,11 +148,13 @@ fn main() -> ExitCode {
 fn load(cli: &Cli) -> Result<bool> {
     raise_open_files()?;
     let tls = Tls::new()?;
-    let server = cli.target.serve.then(|| serve(cli, &tls)).transpose()?;
-    let (to, name) = match (&server, &cli.target.server) {
-        (Some(server), _) => (server.address(), lab::tls::SERVER_NAME.to_owned()),
-        (None, Some(target)) => resolve(target)?,
-        (None, None) => unreachable!("clap asks for one of both"),
+    // Held until all sessions have ended.
+    let mut own = None;
+    let (to, name) = if let Some(target) = &cli.target.server {
+        resolve(target)?
+    } else {
+        let server = own.insert(serve(cli, &tls)?);
+        (server.address(), SERVER_NAME.to_owned())
     };
     let options = client(cli, &tls, &name)?;
     eprintln!("load: {} sessions to {to}, named {name}", cli.sessions);

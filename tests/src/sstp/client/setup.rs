@@ -11,12 +11,13 @@ use tokio_rustls::TlsConnector;
 use super::options::{ClientFault, ClientOptions};
 use crate::sstp::binding::{Binding, NO_KEY, Nonce};
 use crate::sstp::ended::{By, End, How, Phase, Session};
+use crate::sstp::ending::end_of;
 use crate::sstp::http;
 use crate::sstp::message::{Message, Packet, Status};
 use crate::sstp::ppp::{Link, Stage};
 use crate::sstp::setup::{phase, tls_failed, too_slow};
 use crate::sstp::socket::Tcp;
-use crate::sstp::tunnel::{Event, Tunnel, end_of};
+use crate::sstp::tunnel::{Event, Tunnel};
 use crate::sstp::wire::{Closed, Wire};
 
 /// The alert `unknown_ca` in a record of its own (RFC 8446, sections 5.1 and 6).
@@ -157,16 +158,18 @@ async fn negotiate(
         options.keepalive,
     );
     tunnel.pace = options.pace;
+    // Such a client waits for what the server does about it.
+    let silent = options.fault == Some(ClientFault::NeverCallConnected);
+    let deadline = (!silent).then_some(deadline);
     let mut binding = Some(Binding::new(&NO_KEY, nonce, &certificate));
     if let (Some(binding), Some(ClientFault::WrongBinding)) = (&mut binding, options.fault) {
         binding.compound_mac[0] ^= 1;
     }
-    if options.fault == Some(ClientFault::NeverCallConnected) {
+    if silent {
         binding = None;
     }
     loop {
         advance(&mut tunnel, &mut binding, options).await;
-        let silent = options.fault == Some(ClientFault::NeverCallConnected);
         if tunnel.link.stage() == Stage::Opened && !silent {
             tunnel.connected().await?;
             return Ok(tunnel);
@@ -175,8 +178,7 @@ async fn negotiate(
             tunnel.disconnect().await;
             return Err(End::with(How::Unwilling, By::Own, why));
         }
-        let event = tunnel.step(Some(deadline)).await;
-        match event {
+        match tunnel.step(deadline).await {
             Ok(Event::Deadline) => {
                 tunnel.abort(Status::NEGOTIATION_TIMEOUT).await;
                 return Err(too_slow("the negotiation"));

@@ -1,5 +1,8 @@
 //! One end of a PPP link, from LCP's first request to an open IPCP.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::Ipv4Addr;
 
 use super::authentication::{
@@ -7,6 +10,9 @@ use super::authentication::{
     pap_fits, pap_request,
 };
 use super::configure::{Configure, Judgement, Setting};
+use super::option::{
+    ADDRESS, address_asked, authentication_asked, authentication_value, lcp, method,
+};
 use super::{Control, Credentials, Frame, Method, code, protocol};
 
 /// The longest IP packet either end takes, in bytes: a record with it fits an Ethernet frame.
@@ -15,16 +21,9 @@ const MRU: u16 = 1400;
 /// Authentication protocols named to the server before a client gives up.
 const MOST_REFUSALS: u8 = 3;
 
-/// LCP's options (RFC 1661, section 6; RFC 1662, section 7.1).
-mod lcp {
-    pub(super) const MRU: u8 = 1;
-    pub(super) const CONTROL_CHARACTERS: u8 = 2;
-    pub(super) const AUTHENTICATION: u8 = 3;
-    pub(super) const MAGIC: u8 = 5;
-}
-
-/// IPCP's option of an address (RFC 1332, section 3.3).
-const ADDRESS: u8 = 3;
+/// What a client says of a server that it has no authentication in common with.
+const INSISTS: &str = "the server insists on an authentication other than PAP and CHAP-MD5, \
+    most likely MS-CHAPv2 or EAP, which this client does not speak";
 
 /// How far a link is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -410,10 +409,10 @@ impl Link {
         };
         let answer = self.ipcp.receive(packet, judge);
         if packet.code == code::CONFIGURE_REQUEST {
-            self.peer_address = assigned.or_else(|| address_asked(&packet.data)).unwrap_or(
-                // A peer that names no address can't be sent anything that it answers.
-                Ipv4Addr::UNSPECIFIED,
-            );
+            // A peer that names no address gets nothing that it would answer.
+            self.peer_address = assigned
+                .or_else(|| address_asked(&packet.data))
+                .unwrap_or(Ipv4Addr::UNSPECIFIED);
         }
         self.output.extend(answer);
     }
@@ -469,207 +468,5 @@ impl Link {
             _ => None,
         };
         self.output.extend(frame);
-    }
-}
-
-/// What a client says of a server that it has no authentication in common with.
-const INSISTS: &str = "the server insists on an authentication other than PAP and CHAP-MD5, \
-    most likely MS-CHAPv2 or EAP, which this client does not speak";
-
-/// Value of the option that asks for this authentication (RFC 1334, 2.1; RFC 1994, 3).
-fn authentication_value(method: Method) -> Vec<u8> {
-    let protocol = match method {
-        Method::Pap => protocol::PAP,
-        Method::ChapMd5 | Method::MsChapV2 => protocol::CHAP,
-    };
-    let mut value = protocol.to_be_bytes().to_vec();
-    match method {
-        Method::Pap => {}
-        Method::ChapMd5 => value.push(5),
-        Method::MsChapV2 => value.push(0x81),
-    }
-    value
-}
-
-/// The method an option asks for, if a client can do it.
-fn method(value: &[u8]) -> Option<Method> {
-    [Method::Pap, Method::ChapMd5]
-        .into_iter()
-        .find(|method| authentication_value(*method) == value)
-}
-
-fn authentication_asked(data: &[u8]) -> Option<&[u8]> {
-    option(data, lcp::AUTHENTICATION)
-}
-
-fn address_asked(data: &[u8]) -> Option<Ipv4Addr> {
-    let octets = option(data, ADDRESS)?.first_chunk::<4>()?;
-    Some(Ipv4Addr::from(*octets))
-}
-
-/// Value of an option in a packet whose options were found to be whole.
-fn option(mut data: &[u8], wanted: u8) -> Option<&[u8]> {
-    while let Some(&[kind, length]) = data.first_chunk() {
-        let length = usize::from(length).max(2);
-        if kind == wanted {
-            return data.get(2..length);
-        }
-        data = data.get(length..)?;
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
-    const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
-
-    fn credentials(password: &str) -> Credentials {
-        Credentials {
-            user: "lab".to_owned(),
-            password: password.to_owned(),
-        }
-    }
-
-    fn ends(method: Method, password: &str) -> (Link, Link) {
-        (
-            Link::client(credentials(password)),
-            Link::server(method, credentials("secret"), SERVER, CLIENT),
-        )
-    }
-
-    /// Carries frames both ways until neither end has anything to say; returns what both said.
-    fn converse(client: &mut Link, server: &mut Link) -> Vec<Frame> {
-        let mut said = Vec::new();
-        loop {
-            let up = client.take_output();
-            for frame in &up {
-                server.receive(frame);
-            }
-            if let Some(decision) = server.pending() {
-                server.decide(decision.fits);
-            }
-            let down = server.take_output();
-            for frame in &down {
-                client.receive(frame);
-            }
-            if up.is_empty() && down.is_empty() {
-                return said;
-            }
-            said.extend(up.into_iter().chain(down));
-        }
-    }
-
-    #[test]
-    fn pap_and_chap_lead_to_addresses() {
-        for method in [Method::Pap, Method::ChapMd5] {
-            let (mut client, mut server) = ends(method, "secret");
-            let said = converse(&mut client, &mut server);
-            for (end, own, peer) in [(&client, CLIENT, SERVER), (&server, SERVER, CLIENT)] {
-                assert_eq!(end.stage(), Stage::Opened, "{method:?}: {end:?}");
-                assert_eq!((end.own_address(), end.peer_address()), (own, peer));
-            }
-            // VERDICTS: records of 10 to 60 bytes during PPP's negotiation.
-            for frame in said {
-                assert!(frame.encode().len() <= 40, "{frame:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_wrong_password_is_rejected_before_any_address() {
-        for method in [Method::Pap, Method::ChapMd5] {
-            let (mut client, mut server) = ends(method, "guess");
-            converse(&mut client, &mut server);
-            assert!(client.is_rejected() && server.is_rejected());
-            assert_eq!(client.stage(), Stage::Authenticate);
-            assert_eq!(server.stage(), Stage::Authenticate);
-        }
-    }
-
-    #[test]
-    fn a_server_that_insists_on_ms_chap_is_left() {
-        let (mut client, mut server) = ends(Method::MsChapV2, "secret");
-        converse(&mut client, &mut server);
-        assert!(
-            client
-                .unwilling()
-                .is_some_and(|why| why.contains("MS-CHAPv2"))
-        );
-        assert!(server.unwilling().is_some());
-        assert_eq!(client.stage(), Stage::Establish);
-    }
-
-    #[test]
-    fn an_echo_is_answered_with_the_answerers_number() {
-        let (mut client, mut server) = ends(Method::Pap, "secret");
-        converse(&mut client, &mut server);
-        client.echo();
-        let [echo] = &client.take_output()[..] else {
-            panic!("one frame");
-        };
-        // With the header of an SSTP packet it makes 16 bytes.
-        assert_eq!(echo.encode().len(), 12);
-        assert!(!server.receive(echo));
-        let [reply] = &server.take_output()[..] else {
-            panic!("one frame");
-        };
-        assert!(reply.payload.ends_with(&server.magic.to_be_bytes()));
-        assert!(client.receive(reply));
-    }
-
-    #[test]
-    fn an_unknown_protocol_is_rejected_and_a_silent_peer_given_up() {
-        let mut client = Link::client(credentials("secret"));
-        let mut asked = client.take_output().len();
-        client.receive(&Frame {
-            protocol: 0x80fd,
-            payload: vec![1, 1, 0, 4],
-        });
-        let [reject] = &client.take_output()[..] else {
-            panic!("one frame");
-        };
-        assert_eq!(
-            reject.payload[..6],
-            [code::PROTOCOL_REJECT, 1, 0, 10, 0x80, 0xfd]
-        );
-        while client.unwilling().is_none() {
-            client.restart();
-            asked += client.take_output().len();
-        }
-        assert_eq!(asked, 10);
-    }
-
-    proptest! {
-        #[test]
-        fn any_frames_are_taken_without_a_panic(
-            frames in proptest::collection::vec(
-                (
-                    prop_oneof![
-                        Just(protocol::LCP),
-                        Just(protocol::PAP),
-                        Just(protocol::CHAP),
-                        Just(protocol::IPCP),
-                        any::<u16>(),
-                    ],
-                    1_u8..12,
-                    proptest::collection::vec(any::<u8>(), 0..24),
-                ),
-                0..20,
-            ),
-        ) {
-            let (client, server) = ends(Method::ChapMd5, "secret");
-            for mut end in [client, server] {
-                for (protocol, code, data) in &frames {
-                    let control = Control { code: *code, identifier: 1, data: data.clone() };
-                    end.receive(&control.into_frame(*protocol));
-                }
-                prop_assert!(end.take_output().len() <= 2 * frames.len() + 4);
-            }
-        }
     }
 }

@@ -4,6 +4,7 @@
 mod authentication;
 mod configure;
 mod link;
+mod option;
 
 pub(super) use link::{Decision, Link, Stage};
 

@@ -10,12 +10,13 @@ use super::Connection;
 use super::options::{Gate, Refusal};
 use crate::sstp::binding::{Binding, NO_KEY, Nonce};
 use crate::sstp::ended::{By, End, How, Phase};
+use crate::sstp::ending::end_of;
 use crate::sstp::http::{self, Request};
 use crate::sstp::message::{Message, Packet, Status};
 use crate::sstp::ppp::{Decision, Link, Stage};
 use crate::sstp::setup::{phase, tls_failed, too_slow};
 use crate::sstp::socket::Tcp;
-use crate::sstp::tunnel::{Event, Tunnel, end_of};
+use crate::sstp::tunnel::{Event, Tunnel};
 use crate::sstp::wire::{Closed, Wire};
 
 impl Connection {
@@ -167,8 +168,7 @@ impl Negotiation<'_> {
         }
     }
 
-    /// The next thing to be done without the client. Once it is bound, only PPP's own timers
-    /// count.
+    /// When there is something to be done without the client.
     fn deadline(&self) -> Instant {
         let decided = self.decide_at.map(|(at, _)| at);
         decided.unwrap_or(self.deadline).min(self.deadline)
