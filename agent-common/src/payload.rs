@@ -8,7 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    Bytes, DirectionRecord, Segment, SessionRecord, Side, Told,
+    Bytes, Segment, SessionRecord, Side, Told,
     record::{Attention, SmallRecord, Trail},
     sequence::after,
     tls::{HEADER, RecordHeader},
@@ -126,7 +126,7 @@ pub fn note<B: Bytes + ?Sized>(trail: &mut Trail, bytes: &B, length: usize, now:
             return;
         }
         trail.push(SmallRecord {
-            seen_ms: DirectionRecord::stall_clock_ms(now),
+            seen: Trail::clock(now),
             content_type: header.content_type,
             length: header.length as u8,
         });

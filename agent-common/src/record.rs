@@ -218,8 +218,8 @@ pub struct DirectionRecord {
 pub struct Trail {
     /// The number of this side's first byte; 0 if the handshake was not seen.
     pub first_seq: u32,
-    /// When each was seen, by [`DirectionRecord::stall_clock_ms`]; 0 if there is none.
-    pub seen_ms: [u32; Self::LENGTH],
+    /// When each was seen, by [`Self::clock`]; 0 if there is none.
+    pub seen: [u32; Self::LENGTH],
     /// What each carries: a [`ContentType`](crate::tls::ContentType).
     pub content_type: [u8; Self::LENGTH],
     /// Bytes after each one's header.
@@ -233,8 +233,8 @@ pub struct Trail {
 /// A record of a [`Trail`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SmallRecord {
-    /// When it was seen, by [`DirectionRecord::stall_clock_ms`].
-    pub seen_ms: u32,
+    /// When it was seen, by [`Trail::clock`].
+    pub seen: u32,
     /// What it carries: a [`ContentType`](crate::tls::ContentType).
     pub content_type: u8,
     /// Bytes after its header.
@@ -248,18 +248,30 @@ impl Trail {
     /// Nothing was seen.
     pub const EMPTY: Self = Self {
         first_seq: 0,
-        seen_ms: [0; Self::LENGTH],
+        seen: [0; Self::LENGTH],
         content_type: [0; Self::LENGTH],
         length: [0; Self::LENGTH],
         written: 0,
         reserved: [0; 3],
     };
 
+    /// Bits of the monotonic clock that [`Self::clock`] leaves out: its unit is 65,536 ns.
+    pub const CLOCK_SHIFT: u32 = 16;
+
+    /// The clock that records are timed with: `now` (nanoseconds, monotonic) in units of 65.5
+    /// microseconds, which wrap after 78 hours; never 0.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it may wrap")]
+    pub const fn clock(now: u64) -> u32 {
+        let time = (now >> Self::CLOCK_SHIFT) as u32;
+        if time == 0 { 1 } else { time }
+    }
+
     /// Takes a record in, in place of the oldest.
     #[inline(always)]
     pub fn push(&mut self, record: SmallRecord) {
         let at = usize::from(self.written) % Self::LENGTH;
-        self.seen_ms[at] = record.seen_ms;
+        self.seen[at] = record.seen;
         self.content_type[at] = record.content_type;
         self.length[at] = record.length;
         self.written = self.written.wrapping_add(1);
@@ -269,8 +281,8 @@ impl Trail {
     pub fn newest_first(&self) -> impl Iterator<Item = SmallRecord> {
         (1..=Self::LENGTH).map_while(|back| {
             let at = usize::from(self.written).wrapping_sub(back) % Self::LENGTH;
-            (self.seen_ms[at] != 0).then(|| SmallRecord {
-                seen_ms: self.seen_ms[at],
+            (self.seen[at] != 0).then(|| SmallRecord {
+                seen: self.seen[at],
                 content_type: self.content_type[at],
                 length: self.length[at],
             })

@@ -103,6 +103,8 @@ pub struct Timeouts {
     pub hole_reported: bool,
     /// What the client had acknowledged.
     pub acknowledged: u32,
+    /// The client has acknowledged more since.
+    pub over: bool,
 }
 
 impl Timeouts {
@@ -118,6 +120,7 @@ impl Timeouts {
             smallest: notice.payload,
             hole_reported: record.from_client.has(DirectionRecord::HOLE_REPORTED),
             acknowledged: record.from_client.ack,
+            over: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the sides said last, as far as the lengths of their records tell.
 
 use sstpulse_common::{
-    DirectionRecord, SessionRecord, Side,
+    SessionRecord, Side,
     record::{SmallRecord, Trail},
     tls::ContentType,
 };
@@ -11,8 +11,8 @@ use crate::{
     tls::{Message, RecordSize},
 };
 
-/// Two records of this age difference are pieces of one message.
-const ONE_MESSAGE_MS: u64 = 50;
+/// Two records that are no further apart may be pieces of one message.
+const ONE_MESSAGE_NS: u64 = 50_000_000;
 
 /// How soon an answer follows, at the server: it includes a round trip.
 const ANSWER_NS: u64 = 3_000_000_000;
@@ -25,7 +25,7 @@ const CLOSES_NS: u64 = 100_000_000;
 pub struct Said {
     /// What it was; `None` if its length says nothing.
     pub message: Option<Message>,
-    /// When, in nanoseconds, exact to the millisecond.
+    /// When, in nanoseconds, exact to 65.5 microseconds.
     pub time_ns: u64,
 }
 
@@ -156,12 +156,12 @@ fn joined(header: SmallRecord, rest: SmallRecord, sizes: RecordSize) -> Option<J
     const ECHO: u16 = 4;
     const ABORT: [u16; 2] = [12, 16];
 
-    let apart_ms = rest.seen_ms.wrapping_sub(header.seen_ms);
+    let apart_ns = u64::from(rest.seen.wrapping_sub(header.seen)) << Trail::CLOCK_SHIFT;
     let is_data = |record: SmallRecord| record.content_type == ContentType::APPLICATION_DATA;
     // Block ciphers leave it in doubt.
     let distinct = sizes.sealed(HEADER) != sizes.sealed(HEADER + ECHO);
     let is_header = distinct && u16::from(header.length) == sizes.sealed(HEADER);
-    if u64::from(apart_ms) > ONE_MESSAGE_MS || !is_header || !is_data(header) || !is_data(rest) {
+    if apart_ns > ONE_MESSAGE_NS || !is_header || !is_data(header) || !is_data(rest) {
         return None;
     }
     let length = u16::from(rest.length);
@@ -175,7 +175,7 @@ fn joined(header: SmallRecord, rest: SmallRecord, sizes: RecordSize) -> Option<J
 
 /// When a record was seen, by a later moment of the same clock.
 fn time_ns(record: SmallRecord, now: u64) -> u64 {
-    let ago_ms = DirectionRecord::stall_clock_ms(now).wrapping_sub(record.seen_ms);
-    let ago_ms = if ago_ms > u32::MAX / 2 { 0 } else { ago_ms };
-    now.saturating_sub(u64::from(ago_ms) * 1_000_000)
+    let ago = Trail::clock(now).wrapping_sub(record.seen);
+    let ago = if ago > u32::MAX / 2 { 0 } else { ago };
+    now.saturating_sub(u64::from(ago) << Trail::CLOCK_SHIFT)
 }

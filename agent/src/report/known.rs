@@ -82,6 +82,21 @@ struct Trouble {
     quiet: Option<Quiet>,
 }
 
+impl Trouble {
+    /// Counts the last timeouts as a stall once the client has acknowledged something, and if
+    /// that took long.
+    fn count_stall(&mut self, acknowledged: u32, now: u64) {
+        let Some(timeouts) = &mut self.timeouts else {
+            return;
+        };
+        if timeouts.over || acknowledged == timeouts.acknowledged {
+            return;
+        }
+        timeouts.over = true;
+        self.stalls += u32::from(now.saturating_sub(timeouts.first_ns) >= STALL_NS);
+    }
+}
+
 impl Known {
     pub(super) fn new(number: u64, record: &SessionRecord) -> Self {
         let start_ns = record.head.start_ns;
@@ -196,7 +211,6 @@ impl Known {
             if timeouts.another(notice, record) {
                 return;
             }
-            trouble.stalls += u32::from(timeouts.lasted_ns() >= STALL_NS);
         }
         trouble.timeouts = Some(Timeouts::first(notice, record));
     }
@@ -223,6 +237,9 @@ impl Known {
                 self.trouble().quiet = Some(quiet);
             }
             self.seen_ns = seen_ns;
+        }
+        if let Some(trouble) = &mut self.trouble {
+            trouble.count_stall(client.ack, now);
         }
         if client.bytes != self.client_bytes {
             self.client_bytes = client.bytes;
@@ -295,9 +312,6 @@ impl Known {
         let said_ns = sayings.by(Side::Client).first().map(|said| said.time_ns);
         let trouble = self.trouble.as_deref();
         let timeouts = trouble.and_then(|trouble| trouble.timeouts);
-        let last_stall = timeouts.is_some_and(|timeouts| {
-            timeouts.lasted_ns() >= STALL_NS && timeouts.acknowledged != client.ack
-        });
         Facts {
             end,
             record,
@@ -312,7 +326,7 @@ impl Known {
             }),
             resets: trouble.map_or(&[], |trouble| trouble.resets.as_slice()),
             timeouts,
-            stalls: trouble.map_or(0, |trouble| trouble.stalls) + u32::from(last_stall),
+            stalls: trouble.map_or(0, |trouble| trouble.stalls),
             quiet: trouble.and_then(|trouble| trouble.quiet),
             rtt_inflated_percent: crate::diagnosis::percent(
                 self.inflated_ns,

@@ -65,9 +65,9 @@ pub const RULES: &[Rule] = &[
     rule(Code::TlsCertificateRejected, setup::certificate_rejected),
     rule(Code::NotSstp, setup::not_sstp),
     rule(Code::CryptoBindingRejected, setup::crypto_binding_rejected),
+    rule(Code::NegotiationTimeout, setup::negotiation_timeout),
     rule(Code::AuthBackendSlow, setup::backend_failing),
     rule(Code::AuthFailed, setup::auth_failed),
-    rule(Code::NegotiationTimeout, setup::negotiation_timeout),
     // What it says of a tunnel.
     rule(Code::PeerHung, peer::hung),
     rule(Code::PolicyDisconnect, protocol::policy),

@@ -62,12 +62,20 @@ pub(super) fn blackhole_from_server(facts: &Facts<'_>, _: &Thresholds) -> Option
     })
 }
 
-/// Bytes of the client are missing for long, while what it sent after them arrived.
-pub(super) fn blackhole_from_client(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
+/// Bytes of the client that are missing, while later ones arrived.
+struct Hole {
+    bytes: u32,
+    lasted_ns: u64,
+}
+
+fn hole(facts: &Facts<'_>) -> Option<Hole> {
     use sstpulse_common::sequence::after;
 
     let (client, server) = (&facts.record.from_client, &facts.record.from_server);
     let hole = client.mark;
+    if hole.since_ns == 0 {
+        return None;
+    }
     // Bytes below the server's acknowledgment have come.
     let start = if after(server.ack, hole.start) > 0 {
         server.ack
@@ -75,16 +83,30 @@ pub(super) fn blackhole_from_client(facts: &Facts<'_>, thresholds: &Thresholds) 
         hole.start
     };
     let bytes = u32::try_from(after(hole.end, start)).ok()?;
-    let lasted_ns = facts.end_ns.saturating_sub(hole.since_ns);
-    let mss = facts.mss(Side::Client);
-    let there = hole.since_ns != 0 && bytes > SMALL_ENOUGH;
-    (there && lasted_ns >= nanoseconds(thresholds.hole)).then(|| Finding {
+    (bytes > 0).then(|| Hole {
+        bytes,
+        lasted_ns: facts.end_ns.saturating_sub(hole.since_ns),
+    })
+}
+
+/// Whether one direction did not get on at the end: a goodbye then is a side's giving up.
+pub(super) fn is_stuck(facts: &Facts<'_>, thresholds: &Thresholds) -> bool {
+    let server = last_timeouts(facts).is_some_and(|timeouts| timeouts.count >= TOO_LARGE);
+    let client = hole(facts).is_some_and(|hole| hole.lasted_ns >= nanoseconds(thresholds.hole));
+    server || client
+}
+
+/// Bytes of the client are missing for long, while what it sent after them arrived.
+pub(super) fn blackhole_from_client(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
+    let Hole { bytes, lasted_ns } = hole(facts)?;
+    let long = lasted_ns >= nanoseconds(thresholds.hole);
+    (long && bytes > SMALL_ENOUGH).then(|| Finding {
         confidence: Confidence::High,
         by: Party::Network,
         evidence: Evidence {
             hole_ms: Some(milliseconds(lasted_ns)),
             hole_bytes: Some(bytes),
-            mss: Some(mss),
+            mss: Some(facts.mss(Side::Client)),
             ..Evidence::default()
         },
     })

@@ -2,7 +2,9 @@
 
 use sstpulse_common::Side;
 
-use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds, protocol::was_up};
+use super::{
+    Facts, Finding, Thresholds, milliseconds, nanoseconds, path::is_stuck, protocol::was_up,
+};
 use crate::event::{CloseBy, CloseHow, Confidence, Counters, Evidence, Party};
 
 /// Hellos without an answer that show a hung peer, however short their interval is.
@@ -23,7 +25,8 @@ pub(super) fn hung(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding
     }) && facts.record.from_client.last_seen_ns > facts.client_spoke_ns;
     let gave_up = facts.end.by == CloseBy::Server || facts.end.how == CloseHow::Dead;
     let long = silent_ns >= nanoseconds(thresholds.hello) || echoes >= MANY_ECHOES;
-    (was_up(facts) && echoes > 0 && delivered && gave_up && long).then(|| Finding {
+    let hangs = delivered && !is_stuck(facts, thresholds);
+    (was_up(facts) && echoes > 0 && hangs && gave_up && long).then(|| Finding {
         confidence: Confidence::High,
         by: Party::Client,
         evidence: Evidence {

@@ -2,7 +2,7 @@
 
 use sstpulse_common::Side;
 
-use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds};
+use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds, path::is_stuck};
 use crate::{
     event::{CloseBy, Confidence, Evidence, Goodbye, Party},
     tls::Phase,
@@ -15,15 +15,18 @@ pub(super) fn was_up(facts: &Facts<'_>) -> bool {
 
 /// The goodbye that came first, if it can be what ended the session: it came shortly before
 /// the first FIN or RST, or its side has said nothing since.
-pub(super) fn first_goodbye(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<(Side, Goodbye, u64)> {
-    /// Times of records are exact to the millisecond.
-    const EXACT_NS: u64 = 1_000_000;
+pub(super) fn first_goodbye(
+    facts: &Facts<'_>,
+    thresholds: &Thresholds,
+) -> Option<(Side, Goodbye, u64)> {
+    /// Times of records are exact to 65.5 microseconds.
+    const EXACT_NS: u64 = 65_536;
 
     let of = |side| {
         let (goodbye, time_ns) = facts.sayings.goodbye(side)?;
-        // What a side says once the other has closed is an answer to that.
-        let closes = closes(facts, side);
-        if !closes && time_ns + 2 * EXACT_NS > facts.closed_ns() {
+        // An alert once the other has closed is an answer to that.
+        let answers = goodbye == Goodbye::Alert && !closes(facts, side);
+        if answers && time_ns + 2 * EXACT_NS > facts.closed_ns() {
             return None;
         }
         let before_ns = facts.closed_ns().saturating_sub(time_ns);
@@ -56,7 +59,8 @@ pub(super) fn clean_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option
 
 fn clean(facts: &Facts<'_>, thresholds: &Thresholds, side: Side) -> Option<Finding> {
     let (by, goodbye, time_ns) = first_goodbye(facts, thresholds)?;
-    (was_up(facts) && by == side && facts.closing_ns.is_some()).then(|| Finding {
+    let closed = facts.closing_ns.is_some();
+    (was_up(facts) && by == side && closed && !is_stuck(facts, thresholds)).then(|| Finding {
         confidence: Confidence::High,
         by: party(side),
         evidence: Evidence {

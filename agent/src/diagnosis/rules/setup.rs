@@ -66,8 +66,8 @@ pub(super) fn certificate_rejected(facts: &Facts<'_>, _: &Thresholds) -> Option<
     let by_client = facts.end.by == CloseBy::Client;
     let tls = facts.tls?;
     let alerted = tls.alert.is_some_and(|alert| alert.by == Side::Client);
-    let before_http = facts.at(Milestone::HttpRequest).is_none();
-    if alerted && by_client && before_http && stopped_in(facts, &[Phase::Tls, Phase::Http]) {
+    // A client that is content sends its Finished, and says goodbye after that.
+    if alerted && by_client && stopped_in(facts, &[Phase::Tls]) {
         return Some(finding(Confidence::Medium, None));
     }
     // sstpc looks at the certificate only after the server's answer, and sends no alert.
@@ -107,10 +107,20 @@ pub(super) fn crypto_binding_rejected(
     let (Side::Server, _, goodbye_ns) = first_goodbye(facts, thresholds)? else {
         return None;
     };
+    // What the server says first, as far as it says anything else: a header may be a record
+    // of its own, and SoftEther says hello at once.
+    const FIRST: usize = 3;
+    /// Times of records are exact to 65.5 microseconds.
+    const EXACT_NS: u64 = 131_072;
+    let at_once = facts
+        .tls?
+        .after_connected()
+        .take(FIRST)
+        .any(|record| record.time_ns.abs_diff(goodbye_ns) <= EXACT_NS);
     let took_ns = goodbye_ns.saturating_sub(connected_ns);
     let closed_ns = facts.closed_ns().saturating_sub(connected_ns);
     let soon = took_ns <= SECOND_NS && closed_ns <= nanoseconds(thresholds.goodbye) + SECOND_NS;
-    soon.then(|| Finding {
+    (soon && at_once).then(|| Finding {
         confidence: Confidence::High,
         by: Party::Network,
         evidence: Evidence {
@@ -284,10 +294,15 @@ pub(super) fn rejected_before_tls(facts: &Facts<'_>, _: &Thresholds) -> Option<F
 }
 
 /// The client left before it could have asked for a tunnel, or never said anything.
-pub(super) fn probe(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
+pub(super) fn probe(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
     let early = stopped_in(facts, &[Phase::Tcp, Phase::Tls, Phase::Http]);
     let said_nothing = stopped_in(facts, &[Phase::Tcp]);
-    (early && (said_nothing || facts.end.by == CloseBy::Client)).then(|| Finding {
+    // One that waits in vain for the server to say anything wanted something.
+    let waited = facts.record.from_server.bytes == 0
+        && facts.age_ns() >= nanoseconds(thresholds.client_hello_silence);
+    let left = facts.end.by == CloseBy::Client && !waited;
+    let content = first_goodbye(facts, thresholds).is_some();
+    (early && (said_nothing || left || content)).then(|| Finding {
         confidence: Confidence::Medium,
         by: Party::Client,
         evidence: Evidence {

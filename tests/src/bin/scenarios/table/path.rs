@@ -100,6 +100,8 @@ fn cut(stage: &Stage, icmp: bool) -> Result<()> {
     let _session = stage.connect(&stage.client_options()?)?;
     stage.pass(millis(500));
     if icmp {
+        // At a constant pace, the kernel would go on for a quarter of an hour.
+        stage.lab.server.set_sysctl("net/ipv4/tcp_retries2", "5")?;
         stage.make_unreachable()?;
     } else {
         stage.cut();
@@ -272,13 +274,14 @@ fn meltdown(stage: &Stage) -> Result<()> {
         };
     });
     let mut options = stage.client_options()?;
-    options.timeline = Timeline::carry(PINGS, millis(13_000), Ending::Fin);
+    options.timeline = Timeline::carry(PINGS, millis(16_500), Ending::Fin);
     let session = stage.connect(&options)?;
+    stage.pass(millis(500));
     for _ in 0..4 {
-        stage.pass(millis(700));
         stage.faults(|faults| faults.from_server.cut = true);
-        stage.pass(millis(1_900));
+        stage.pass(millis(1_500));
         stage.faults(|faults| faults.from_server.cut = false);
+        stage.pass(millis(2_500));
     }
     session.wait_ended(PATIENCE)?;
     Ok(())

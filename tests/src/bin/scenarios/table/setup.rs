@@ -1,6 +1,7 @@
 //! Sessions whose tunnel does not come up.
 
 use anyhow::Result;
+use lab::links::{self, Via};
 use lab::sstp::{ClientFault, ClientTls, Gate, Method, Offer, Refusal, ServerTls, Trust};
 
 use super::{Scenario, is, millis, surely};
@@ -87,14 +88,20 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "accept-queue-full",
-        what: "a server that accepts nothing: its queue takes two, two find no room",
+        what: "four connect at once to a server that accepts none: two find no room in its queue",
         expected: &[
-            is("probe"),
-            is("probe"),
+            is("unknown"),
+            is("unknown"),
             is("accept_queue_overflow"),
-            is("syn_unanswered"),
+            is("accept_queue_overflow"),
         ],
         play: accept_queue,
+    },
+    Scenario {
+        name: "syn-dropped",
+        what: "the server's host drops SYNs",
+        expected: &[surely("syn_unanswered", "high")],
+        play: syn_dropped,
     },
     Scenario {
         name: "client-hello-filtered",
@@ -176,24 +183,36 @@ fn gated(stage: &Stage, gate: Gate) -> Result<()> {
     open(stage, None)
 }
 
-/// A backlog of one holds two. What completes its handshake next finds no room, and a SYN
-/// after that is dropped.
+/// A backlog of one holds two. The others' handshakes are under way when it fills.
 fn accept_queue(stage: &Stage) -> Result<()> {
     let mut server = stage.server_options()?;
     server.accepts = false;
     server.backlog = 1;
     stage.serve(&server)?;
-    let mut held = vec![stage.tcp()?, stage.tcp()?];
-    stage.pass(millis(200));
-    for number in [3, 4] {
+    stage.faults(|faults| faults.from_client.delay = millis(200));
+    let mut sessions = Vec::new();
+    for number in 1..=4 {
         let mut options = stage.client_options()?;
         options.from = Some(client_address(number));
-        options.timers.connect = millis(8_000);
-        options.timers.negotiation = millis(8_000);
-        stage.open(&options);
+        options.timers.negotiation = millis(4_000);
+        sessions.push(stage.open(&options));
     }
-    stage.pass(millis(9_000));
-    held.clear();
+    for session in sessions {
+        session.wait_ended(PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// The host has no way back to this client, and drops what it sends.
+fn syn_dropped(stage: &Stage) -> Result<()> {
+    stage.serve(&stage.server_options()?)?;
+    let mut options = stage.client_options()?;
+    options.timers.connect = millis(4_000);
+    stage
+        .lab
+        .server
+        .run(|| links::add_route(client_address(1), 32, Via::Nowhere))?;
+    stage.open(&options).wait_ended(PATIENCE)?;
     Ok(())
 }
 
