@@ -55,7 +55,9 @@ lines! {
     "agent.stats" AgentStats agent_stats
     "host.health" HostHealth host_health
     "session.start" SessionStart session_start
+    "session.tls" SessionTls session_tls
     "session.health" SessionHealth session_health
+    "session.anomaly" SessionAnomaly session_anomaly
     "session.end" SessionEnd session_end
     "attempt.failed" AttemptFailed attempt_failed
     "replay.start" ReplayStart replay_start
@@ -89,7 +91,7 @@ contract! {
     #[derive(PartialEq, Eq, Default)]
     Lost {
         table_full_segments: u64, index_refused_segments: u64, half_open_refused: u64,
-        notices: u64, lines_dropped: u64, lines_failed: u64,
+        notices: u64, payloads: u64, lines_dropped: u64, lines_failed: u64,
     }
     PassedOver {
         fragments: u64, malformed: u64, out_of_window: u64, other_interface: u64, no_session: u64,
@@ -136,8 +138,9 @@ contract! {
     SessionStart {
         schema: String, time: String, seq: u64, host: String, interface: Option<String>,
         session: Session, client: Endpoint, server: Endpoint, network: Network,
-        handshake: Option<Handshake>,
+        phase: Option<String>, handshake: Option<Handshake>, previous: Option<Previous>,
     }
+    Previous { id: String, away_ms: u64, attempt: u32 }
     Handshake { rtt_us: Option<u32>, from_client: HandshakeSide, from_server: HandshakeSide }
     HandshakeSide {
         syn_retransmits: u8, mss: Option<u16>, window_scale: Option<u8>, sack_permitted: Option<bool>,
@@ -145,9 +148,11 @@ contract! {
     }
     SessionHealth {
         schema: String, time: String, seq: u64, host: String, interface: Option<String>,
-        session: Session, client: Endpoint, server: Endpoint, network: Network, rtt_us: Rtt,
-        from_client: Deltas, from_server: Deltas,
+        session: Session, client: Endpoint, server: Endpoint, network: Network,
+        phase: Option<String>, health: Health, rtt_us: Rtt, from_client: Deltas,
+        from_server: Deltas,
     }
+    Health { grade: String, reasons: Vec<String> }
     Rtt { handshake: Option<u32>, min: Option<u32>, smoothed: Option<u32>, max: Option<u32> }
     Deltas {
         bytes: u64, segments: u64, retransmitted_bytes: u64, retransmits: u32,
@@ -157,8 +162,9 @@ contract! {
     ZeroWindow { segments: u32, stalls: u32, stalled_ms: u32, longest_ms: u32 }
     SessionEnd {
         schema: String, time: String, seq: u64, host: String, interface: Option<String>,
-        session: Session, client: Endpoint, server: Endpoint, network: Network, end: Ending,
-        rtt_us: Rtt, from_client: Totalled, from_server: Totalled,
+        session: Session, client: Endpoint, server: Endpoint, network: Network,
+        phase: Option<String>, end: Ending, verdict: Option<Verdict>, rtt_us: Rtt,
+        from_client: Totalled, from_server: Totalled,
     }
     Ending { by: String, how: String }
     Totalled {
@@ -169,9 +175,62 @@ contract! {
     }
     Mss { announced: Option<u16>, largest_seen: u16 }
     Ttl { usual: Option<u8>, last: Option<u8> }
+    SessionTls {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        session: Session, client: Endpoint, server: Endpoint, network: Network,
+        phase: Option<String>, phases_ms: PhasesMs, sstp: Option<bool>, tls: TlsHandshake,
+        ppp: PppCounts, incomplete: bool,
+    }
+    PhasesMs {
+        tcp: Option<u64>, tls: Option<u64>, http: Option<u64>, sstp_setup: Option<u64>,
+        ppp: Option<u64>,
+    }
+    TlsHandshake {
+        server_name: Option<String>, offered_version: Option<String>, version: Option<String>,
+        cipher: Option<Cipher>, resumption: String, alpn_offered: bool, hello_retry_request: bool,
+        certificate: Option<CertificateValidity>, server_flight_bytes: u32,
+        client_reply_ms: Option<u64>, alert: Option<TlsAlert>,
+    }
+    Cipher { number: u16, name: Option<String> }
+    CertificateValidity { not_before: String, not_after: String }
+    TlsAlert { by: String, level: Option<u8>, description: Option<u8>, name: Option<String> }
+    PppCounts { from_client: u16, from_server: u16, longest_answer_ms: Option<u64> }
+    SessionAnomaly {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        session: Session, client: Endpoint, server: Endpoint, network: Network,
+        phase: Option<String>, anomaly: Anomaly,
+    }
+    Anomaly {
+        code: String, state: String, side: String, since: String, lasted_ms: u64,
+        evidence: AnomalyEvidence,
+    }
+    AnomalyEvidence {
+        stalled_ms: Option<u32>, retransmits: Option<u32>, segments: Option<u64>,
+        timeouts: Option<u32>, largest_lost: Option<u32>, silent_ms: Option<u64>,
+        rtt_min_us: Option<u32>, rtt_smoothed_us: Option<u32>,
+    }
+    Verdict {
+        code: String, confidence: String, by: String, evidence: Evidence, also: Vec<String>,
+        advice: String,
+    }
+    Evidence {
+        age_ms: Option<u64>, idle_ms: Option<u64>, timeout_of: Option<String>,
+        client_silent_ms: Option<u64>, goodbye_ms: Option<u64>, goodbye: Option<String>,
+        alert: Option<u8>, client_records: Option<u8>, server_took_ms: Option<u64>,
+        client_took_ms: Option<u64>, unanswered_echoes: Option<u32>, timeouts: Option<u32>,
+        timeouts_ms: Option<u64>, icmp_unreachable: Option<bool>, largest_lost: Option<u32>,
+        mss: Option<u32>, later_bytes_arrived: Option<bool>, hole_ms: Option<u64>,
+        hole_bytes: Option<u32>, retransmitted_percent_from_server: Option<f32>,
+        retransmitted_percent_from_client: Option<f32>, rtt_min_us: Option<u32>,
+        rtt_smoothed_us: Option<u32>, rtt_inflated_percent: Option<f32>, stalls: Option<u32>,
+        stalled_ms: Option<u32>, signs: Option<Vec<String>>, ttl_of_reset: Option<u8>,
+        ttl_usual: Option<u8>, syns: Option<u16>, syn_acks: Option<u16>,
+        sessions_alike: Option<u32>, back_after_ms: Option<u64>, listen_overflows: Option<u64>,
+    }
     AttemptFailed {
         schema: String, time: String, seq: u64, host: String, interface: Option<String>,
         client: Endpoint, server: Endpoint, network: Network, attempt: Attempt,
+        verdict: Verdict,
     }
     Attempt {
         start: String, duration_ms: u64, syns: u16, syn_acks: u16, outcome: String,

@@ -8,9 +8,7 @@ use serde::Serialize;
 use sstpulse_common::Side;
 
 use super::{About, CloseBy, Head, Time};
-use crate::tls::{
-    Alert, Milestone, Phase, Resumption, TlsFacts, Validity, alert_name, cipher_name,
-};
+use crate::tls::{Alert, Milestone, Resumption, TlsFacts, Validity, alert_name, cipher_name};
 
 /// What TLS and the set-up of SSTP showed without being decrypted.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -21,8 +19,6 @@ pub struct SessionTls<'a> {
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
     pub about: About<'a>,
-    /// How far the session has come.
-    pub phase: Phase,
     /// How long each phase took, in milliseconds.
     pub phases_ms: PhasesMs,
     /// Whether it is SSTP; null while it may still be.
@@ -130,8 +126,11 @@ impl<'a> SessionTls<'a> {
     pub fn of(head: Head<'a>, about: About<'a>, facts: &'a TlsFacts, start_ns: u64) -> Self {
         Self {
             head,
-            about,
-            phase: facts.phase(),
+            // A session that is closing has come as far as it had before.
+            about: About {
+                phase: Some(facts.phase()),
+                ..about
+            },
             phases_ms: PhasesMs::of(facts, start_ns),
             sstp: facts.sstp,
             tls: TlsHandshake::of(facts),
