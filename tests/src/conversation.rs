@@ -44,6 +44,7 @@ pub struct Said {
     gso_size: u32,
     forwarded: bool,
     sack: Vec<(u32, u32)>,
+    contents: Vec<(usize, Vec<u8>)>,
     patches: Vec<(usize, u8)>,
     cut: Option<usize>,
     padding: usize,
@@ -121,6 +122,7 @@ fn say(side: Side, seq: u32, ack: u32, payload: usize) -> Said {
         gso_size: 0,
         forwarded: false,
         sack: Vec::new(),
+        contents: Vec::new(),
         patches: Vec::new(),
         cut: None,
         padding: 0,
@@ -161,6 +163,12 @@ impl Said {
     /// With these SACK blocks, of the other side's numbers.
     pub fn sack(mut self, blocks: &[(u32, u32)]) -> Self {
         self.sack = blocks.to_vec();
+        self
+    }
+
+    /// With these bytes at this offset of the payload.
+    pub fn content(mut self, at: usize, bytes: &[u8]) -> Self {
+        self.contents.push((at, bytes.to_vec()));
         self
     }
 
@@ -400,7 +408,10 @@ impl Conversation {
         let packet = self
             .below_tcp(source, destination, said.ttl)
             .tcp_header(tcp);
-        let payload = vec![0x17; said.payload];
+        let mut payload = vec![0x17; said.payload];
+        for (at, content) in &said.contents {
+            payload[*at..at + content.len()].copy_from_slice(content);
+        }
         let mut bytes = Vec::new();
         packet.write(&mut bytes, &payload).unwrap();
         if self.link == Link::Pppoe {

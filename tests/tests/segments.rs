@@ -1,13 +1,12 @@
 //! What segments mean: each row of the table goes through the native tracker and, packet by
 //! packet, through the programs in the kernel; both must leave the same record, the same
-//! attempt, the same counters.
+//! attempt, the same counters, and tell the same.
 
 use lab::{
     conversation::Conversation,
     require_root,
     rows::{Left, run_in_kernel, table},
 };
-use sstpulse::report::Flows as _;
 
 #[test]
 fn the_native_tracker_leaves_what_it_must() {
@@ -15,12 +14,7 @@ fn the_native_tracker_leaves_what_it_must() {
         println!("{}", row.what);
         let mut conversation = Conversation::new(40_000);
         (row.talk)(&mut conversation);
-        let native = conversation.replay();
-        (row.expect)(&Left {
-            session: native.session(&conversation.key()),
-            attempt: native.attempt(&conversation.key()).as_ref(),
-            counters: native.counters().unwrap(),
-        });
+        (row.expect)(&Left::natively(&conversation));
     }
 }
 

@@ -1,19 +1,26 @@
-//! The table in the kernel: each row leaves what it leaves in the native tracker.
+//! The table in the kernel: each row leaves what it leaves in the native tracker, and tells
+//! the same.
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 
 use anyhow::{Context as _, Result, ensure};
 use sstpulse::{
-    kernel::{Kernel, Limits, PacketContext},
-    report::Flows as _,
+    kernel::{Kernel, Limits, Messages, PacketContext},
+    report::{Flows as _, Message, Opening},
 };
-use sstpulse_common::{Counters, Framing, Side};
+use sstpulse_common::{ChunkHeader, Counters, Framing, Notice, Side};
 
-use super::table;
+use super::{Left, table};
 use crate::conversation::{Conversation, PORT};
 
 /// Leave the packet to whoever comes next (`TC_ACT_UNSPEC` of `linux/pkt_cls.h`).
 const UNSPEC: i32 = -1;
+
+/// The programs, and the rings they tell through.
+struct Programs {
+    kernel: Kernel,
+    rings: [Messages; 2],
+}
 
 /// How many rows went through the programs.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +32,8 @@ pub struct Ran {
     pub left_out: usize,
 }
 
-/// Runs every row through the programs in the kernel, packet by packet. Fails unless record,
-/// attempt and counters are the native tracker's.
+/// Runs every row through the programs in the kernel, packet by packet, within a Tokio
+/// runtime. Fails unless record, attempt, counters and what is told are the native tracker's.
 pub fn run_in_kernel() -> Result<Ran> {
     let limits = Limits {
         sessions: NonZeroU32::new(1_024).context("a number")?,
@@ -34,6 +41,12 @@ pub fn run_in_kernel() -> Result<Ran> {
     };
     let mut kernel = Kernel::load_for_test_runs(&BTreeSet::from([PORT]), limits)?;
     let plays_interfaces = plays_interfaces(&mut kernel);
+    let notices = kernel.notices()?.context("the notices are taken")?;
+    let openings = kernel.openings()?.context("the openings are taken")?;
+    let mut programs = Programs {
+        kernel,
+        rings: [notices, openings],
+    };
     let mut ran = Ran {
         rows: 0,
         left_out: 0,
@@ -47,7 +60,7 @@ pub fn run_in_kernel() -> Result<Ran> {
             ran.left_out += 1;
             continue;
         }
-        compare(&mut kernel, &conversation).context(row.what)?;
+        compare(&mut programs, &conversation).context(row.what)?;
         ran.rows += 1;
     }
     Ok(ran)
@@ -64,23 +77,50 @@ fn plays_interfaces(kernel: &mut Kernel) -> bool {
         .is_ok()
 }
 
-fn compare(kernel: &mut Kernel, conversation: &Conversation) -> Result<()> {
-    let native = conversation.replay();
+fn compare(programs: &mut Programs, conversation: &Conversation) -> Result<()> {
+    let Programs { kernel, rings } = programs;
+    let native = Left::natively(conversation);
     let before = kernel.counters()?;
     run(kernel, conversation)?;
 
     let key = conversation.key();
     let session = kernel.slots.find(&key).map(|slot| kernel.table.read(slot));
-    let expected = native.session(&key);
-    ensure!(session.as_ref() == expected, "{session:#?}\n{expected:#?}");
+    let expected = native.session;
+    ensure!(session == expected, "{session:#?}\n{expected:#?}");
     let attempt = kernel.attempts().find(|(flow, _)| *flow == key);
     let attempt = attempt.map(|(_, found)| found);
-    let expected = native.attempt(&key);
+    let expected = native.attempt;
     ensure!(attempt == expected, "{attempt:?}\n{expected:?}");
     let counted = difference(kernel.counters()?, before);
-    let expected = native.counters()?;
+    let expected = native.counters;
     ensure!(counted == expected, "{counted:?}\n{expected:?}");
+    let told = Heard::of(rings.iter_mut().flat_map(Messages::take_all));
+    let expected = Heard::of(native.told);
+    ensure!(told == expected, "{told:?}\n{expected:?}");
     Ok(())
+}
+
+/// What was told, in whichever slot the session is. Each kind has its ring, and its order.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Heard {
+    notices: Vec<Notice>,
+    openings: Vec<(ChunkHeader, Box<[u8]>)>,
+}
+
+impl Heard {
+    fn of(messages: impl IntoIterator<Item = Message>) -> Self {
+        let mut heard = Self::default();
+        for message in messages {
+            match message {
+                Message::Notice(notice) => heard.notices.push(Notice { slot: 0, ..notice }),
+                Message::Opening(Opening { header, bytes }) => {
+                    let header = ChunkHeader { slot: 0, ..header };
+                    heard.openings.push((header, bytes));
+                }
+            }
+        }
+        heard
+    }
 }
 
 fn difference(mut after: Counters, before: Counters) -> Counters {

@@ -5,10 +5,18 @@ mod endings;
 mod handshakes;
 mod hostile;
 mod in_kernel;
+mod notices;
 mod probes;
+mod records;
 mod wires;
 
-use sstpulse_common::{Counters, DirectionRecord, HalfOpen, SessionRecord, TcpFlags};
+use sstpulse::{
+    replay::Tables,
+    report::{Flows as _, Message},
+};
+use sstpulse_common::{
+    Counters, DirectionRecord, HalfOpen, Notice, SessionRecord, Side, TcpFlags, Told,
+};
 
 pub use in_kernel::{Ran, run_in_kernel};
 
@@ -18,19 +26,57 @@ const FIN: u8 = TcpFlags::FIN;
 const ACK: u8 = TcpFlags::ACK;
 const RST: u8 = TcpFlags::RST;
 
-/// What a conversation must leave behind.
-pub struct Left<'a> {
-    /// The session of its flow.
-    pub session: Option<&'a SessionRecord>,
-    /// The attempt of its flow.
-    pub attempt: Option<&'a HalfOpen>,
-    /// What was counted besides.
-    pub counters: Counters,
+/// What a conversation leaves behind.
+pub struct Left {
+    session: Option<SessionRecord>,
+    attempt: Option<HalfOpen>,
+    counters: Counters,
+    told: Vec<Message>,
 }
 
-impl Left<'_> {
+impl Left {
+    /// What a conversation leaves in the native tracker.
+    pub fn natively(conversation: &Conversation) -> Self {
+        let mut native: Tables = conversation.replay();
+        let key = conversation.key();
+        Self {
+            session: native.session(&key).copied(),
+            attempt: native.attempt(&key),
+            counters: native.counters().unwrap_or_else(|never| match never {}),
+            told: native.take_messages(),
+        }
+    }
+
     fn session(&self) -> &SessionRecord {
-        self.session.expect("there is a session")
+        self.session.as_ref().expect("there is a session")
+    }
+
+    fn notices(&self) -> impl Iterator<Item = &Notice> {
+        self.told.iter().filter_map(|message| match message {
+            Message::Notice(notice) => Some(notice),
+            Message::Opening(_) => None,
+        })
+    }
+
+    /// How many notices about what a side sent tell this.
+    fn told(&self, side: Side, told: Told) -> usize {
+        self.notices()
+            .filter(|notice| notice.side() == side && notice.tells(told))
+            .count()
+    }
+
+    /// What a side sent of the session's opening: where in its stream each piece belongs, and
+    /// how long it is.
+    fn opening(&self, side: Side) -> Vec<(u32, usize)> {
+        let mut pieces = Vec::new();
+        for message in &self.told {
+            if let Message::Opening(opening) = message
+                && opening.header.side() == side
+            {
+                pieces.push((opening.header.offset, opening.bytes.len()));
+            }
+        }
+        pieces
     }
 
     fn client(&self) -> &DirectionRecord {
@@ -39,6 +85,16 @@ impl Left<'_> {
 
     fn server(&self) -> &DirectionRecord {
         &self.session().from_server
+    }
+
+    /// The small records of a side, as type and length, the last one first.
+    fn small_records(&self, side: Side) -> Vec<(u8, u8)> {
+        self.session()
+            .clone()
+            .trail_of(side)
+            .newest_first()
+            .map(|record| (record.content_type, record.length))
+            .collect()
     }
 }
 
@@ -49,7 +105,7 @@ pub struct Row {
     /// Who says what.
     pub talk: fn(&mut Conversation),
     /// Panics unless what is left is right.
-    pub expect: fn(&Left<'_>),
+    pub expect: fn(&Left),
 }
 
 macro_rules! rows {
@@ -69,6 +125,8 @@ pub fn table() -> Vec<Row> {
         handshakes::handshakes(),
         data::data(),
         probes::probes(),
+        records::records(),
+        notices::notices(),
         endings::endings(),
         hostile::hostile(),
         wires::wires(),

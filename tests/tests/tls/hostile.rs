@@ -64,6 +64,7 @@ fn line(facts: &TlsFacts) -> Result<String> {
             kind: NetworkType::Ipv4,
             community_id: "1:".into(),
         },
+        phase: None,
     };
     let event = Event::SessionTls(SessionTls::of(head, about, facts, 0));
     Ok(serde_json::to_string(&event)?)

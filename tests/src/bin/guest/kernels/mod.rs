@@ -55,7 +55,13 @@ fn verify(report: &mut Report) -> Result<String> {
 
 /// The segment table, through the programs in this kernel.
 fn segments() -> Result<String> {
+    // The rings are read with it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let within = runtime.enter();
     let Ran { rows, left_out } = run_in_kernel()?;
+    drop(within);
     Ok(format!(
         "{rows} rows as the native tracker has them, {left_out} left out that this kernel can't play"
     ))
