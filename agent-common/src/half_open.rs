@@ -232,7 +232,6 @@ fn announce(record: &mut DirectionRecord, options: TcpOptions, window: u16, scal
     record.window_scale = if scaled { options.window_scale } else { 0 };
     // The window of a SYN is never scaled (RFC 7323, section 2.2).
     record.window = window;
-    record.max_window = u32::from(window);
 }
 
 /// How many of `count` segments were repetitions; stops at 255.

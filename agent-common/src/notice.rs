@@ -24,8 +24,8 @@ impl Told {
     pub const SESSION_END: Self = Self(1 << 1);
     /// A RST. Of each side, the first few are told.
     pub const RESET: Self = Self(1 << 2);
-    /// The server sent data again after it had been silent for
-    /// [`PAUSE_NS`](crate::track::PAUSE_NS): its retransmission timer ran out.
+    /// The server sent data again after a [pause](crate::track::PAUSE_NS): its retransmission
+    /// timer ran out.
     pub const TIMEOUT: Self = Self(1 << 3);
     /// This side has sent [`REPETITIONS`](crate::track::REPETITIONS) more segments again.
     pub const REPETITIONS: Self = Self(1 << 4);

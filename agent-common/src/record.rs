@@ -155,8 +155,10 @@ pub struct DirectionRecord {
     pub ack: u32,
     /// The interface that counts this direction; see [`crate::track`].
     pub ifindex: u32,
-    /// The largest receive window this side offered, scaled, in bytes.
-    pub max_window: u32,
+    /// When this side last sent payload, by [`Self::data_clock`]; 0 if it has not.
+    pub data_seen: u16,
+    /// The largest window field after the SYN, unscaled.
+    pub max_window: u16,
     /// The last window field, unscaled.
     pub window: u16,
     /// The largest payload of a segment, in bytes.
@@ -343,6 +345,32 @@ impl DirectionRecord {
         if ms == 0 { 1 } else { ms }
     }
 
+    /// Bits of the monotonic clock that [`Self::data_clock`] leaves out: its unit is 67,108,864
+    /// ns.
+    pub const DATA_CLOCK_SHIFT: u32 = 26;
+
+    /// The clock that payload is timed with: `now` (nanoseconds, monotonic) in units of 67.1 ms,
+    /// which wrap after 73 minutes; never 0.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it may wrap")]
+    pub const fn data_clock(now: u64) -> u16 {
+        let time = (now >> Self::DATA_CLOCK_SHIFT) as u16;
+        if time == 0 { 1 } else { time }
+    }
+
+    /// For how long this side has sent no payload at `now`, in nanoseconds: less than 67.1 ms
+    /// too much or too little, and whatever is left of it after 73 minutes.
+    #[inline(always)]
+    pub const fn without_data_ns(&self, now: u64) -> u64 {
+        (Self::data_clock(now).wrapping_sub(self.data_seen) as u64) << Self::DATA_CLOCK_SHIFT
+    }
+
+    /// The largest receive window this side offered, in bytes.
+    #[inline(always)]
+    pub const fn largest_window(&self) -> u32 {
+        self.scaled(self.max_window)
+    }
+
     /// How long this side's window has been zero at `now`, in milliseconds.
     #[inline(always)]
     pub const fn stalling_ms(&self, now: u64) -> u32 {
@@ -382,6 +410,7 @@ impl SessionRecord {
         seq_next: 0,
         ack: 0,
         ifindex: 0,
+        data_seen: 0,
         max_window: 0,
         window: 0,
         largest_segment: 0,

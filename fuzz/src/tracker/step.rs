@@ -194,8 +194,8 @@ impl Edges {
     }
 
     fn of_session(own: &DirectionRecord, peer: &DirectionRecord, isns: (u32, u32)) -> Self {
-        let own_window = own.max_window.max(LEAST_WINDOW);
-        let peer_window = peer.max_window.max(LEAST_WINDOW);
+        let own_window = own.largest_window().max(LEAST_WINDOW);
+        let peer_window = peer.largest_window().max(LEAST_WINDOW);
         Self {
             seq: [
                 own.seq_next,

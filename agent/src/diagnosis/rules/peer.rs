@@ -10,12 +10,15 @@ use crate::event::{CloseBy, CloseHow, Confidence, Counters, Evidence, Party};
 /// Hellos without an answer that show a hung peer, however short their interval is.
 const MANY_ECHOES: u32 = 3;
 
+/// When the client last spoke is known no better.
+const EXACT_NS: u64 = 67_108_864;
+
 /// The server's hello was delivered, and nobody answered, until the server gave up.
 pub(super) fn hung(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
     // What the server says last is its abort, which nobody is to answer.
     let echoes = facts
         .sayings
-        .unanswered_echoes(facts.client_spoke_ns)
+        .unanswered_echoes(facts.client_spoke_ns.saturating_sub(EXACT_NS))
         .min(u32::from(u8::MAX));
     let silent_ns = facts.closed_ns().saturating_sub(facts.client_spoke_ns);
     // TCP acknowledged everything: the path is well.

@@ -7,13 +7,15 @@ mod table;
 
 use std::{
     collections::VecDeque,
+    fs,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{Mutex, PoisonError},
     thread,
     time::Instant,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use lab::require_root;
 
@@ -35,6 +37,9 @@ struct Cli {
     /// Tell the evidence of each verdict, too
     #[arg(long)]
     evidence: bool,
+    /// Keep the captures in this folder
+    #[arg(long, value_name = "FOLDER")]
+    captures: Option<PathBuf>,
 }
 
 fn main() -> Result<ExitCode> {
@@ -52,12 +57,20 @@ fn main() -> Result<ExitCode> {
     if chosen.is_empty() {
         bail!("no scenario has such a name");
     }
-    let played = play_all(&chosen, cli.at_once.max(1));
+    if let Some(folder) = &cli.captures {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("can't make the folder {}", folder.display()))?;
+    }
+    let played = play_all(&chosen, cli.at_once.max(1), cli.captures.as_deref());
     Ok(report::print(&played, cli.evidence))
 }
 
 /// Plays them, several at once, and returns them in the order of the table.
-fn play_all(scenarios: &[&'static Scenario], at_once: usize) -> Vec<Played> {
+fn play_all(
+    scenarios: &[&'static Scenario],
+    at_once: usize,
+    captures: Option<&Path>,
+) -> Vec<Played> {
     let left: Mutex<VecDeque<_>> = Mutex::new(scenarios.iter().copied().enumerate().collect());
     let played = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -71,7 +84,7 @@ fn play_all(scenarios: &[&'static Scenario], at_once: usize) -> Vec<Played> {
                     let Some((number, scenario)) = next else {
                         return;
                     };
-                    let one = play(scenario);
+                    let one = play(scenario, captures);
                     eprintln!("{}", one.one_line());
                     played
                         .lock()
@@ -86,9 +99,9 @@ fn play_all(scenarios: &[&'static Scenario], at_once: usize) -> Vec<Played> {
     played.into_iter().map(|(_, one)| one).collect()
 }
 
-fn play(scenario: &'static Scenario) -> Played {
+fn play(scenario: &'static Scenario, captures: Option<&Path>) -> Played {
     let begun = Instant::now();
-    let said = try_to_play(scenario);
+    let said = try_to_play(scenario, captures);
     Played {
         scenario,
         said,
@@ -96,8 +109,9 @@ fn play(scenario: &'static Scenario) -> Played {
     }
 }
 
-fn try_to_play(scenario: &Scenario) -> Result<(stage::Said, stage::Said)> {
+fn try_to_play(scenario: &Scenario, captures: Option<&Path>) -> Result<(stage::Said, stage::Said)> {
     let stage = Stage::set()?;
     (scenario.play)(&stage)?;
-    stage.end(scenario.expected.len())
+    let kept = captures.map(|folder| folder.join(scenario.name).with_extension("pcap"));
+    stage.end(scenario.expected.len(), kept.as_deref())
 }

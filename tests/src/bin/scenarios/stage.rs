@@ -257,10 +257,12 @@ impl Stage {
 
     /// Waits until the agent has told of so many ends of sessions and failed attempts, and
     /// returns what it said, and what it says of the capture.
-    pub(crate) fn end(self, count: usize) -> Result<(Said, Said)> {
+    /// The capture is kept there, if anywhere.
+    pub(crate) fn end(self, count: usize, kept: Option<&Path>) -> Result<(Said, Said)> {
         let is_over = |line: &Line| line.session_end().is_some() || line.attempt_failed().is_some();
-        self.agent
-            .wait_for_count(PATIENCE, "that tell of an end", count, is_over)?;
+        let waited = self
+            .agent
+            .wait_for_count(PATIENCE, "that tell of an end", count, is_over);
         self.mark_time()?;
         let Self {
             agent,
@@ -272,6 +274,11 @@ impl Stage {
             ..
         } = self;
         recorder.end()?;
+        if let Some(kept) = kept {
+            fs::copy(folder.path().join("capture.pcap"), kept)
+                .with_context(|| format!("cannot keep {}", kept.display()))?;
+        }
+        waited?;
         let live = Said::of(agent.stop()?);
         drop((servers, clients));
         let replayed = replay(&lab, folder.path())?;

@@ -151,7 +151,8 @@ fn server_ends(stage: &Stage, ending: Ending) -> Result<()> {
 fn shut_down(stage: &Stage) -> Result<()> {
     stage.serve(&stage.server_options()?)?;
     let session = stage.connect(&stage.client_options()?)?;
-    stage.pass(millis(500));
+    // Right after Call Connected, it would be a refusal.
+    stage.pass(millis(1_500));
     SstpServer::shutdown(stage.take_server()?, PATIENCE)?;
     session.wait_ended(PATIENCE)?;
     Ok(())

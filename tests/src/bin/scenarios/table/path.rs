@@ -174,12 +174,27 @@ fn reset_while_idle(stage: &Stage) -> Result<()> {
 fn black_hole_from_server(stage: &Stage) -> Result<()> {
     let mut server = stage.server_options()?;
     server.keepalive.hello = None;
+    // Small, and behind the large ones.
+    server.keepalive.lcp_echo = Some(LcpEcho {
+        every: millis(150),
+        failures: 1_000,
+    });
     server.timeline = Timeline::of(
-        vec![Step::Carry {
-            traffic: PINGS,
-            lasts: millis(500),
-        }],
-        Ending::ByPeer(BULK),
+        vec![
+            Step::Carry {
+                traffic: PINGS,
+                lasts: millis(500),
+            },
+            Step::Carry {
+                traffic: Traffic::Send {
+                    every: millis(10_000),
+                    datagrams: 1,
+                    bytes: 1_300,
+                },
+                lasts: millis(9_000),
+            },
+        ],
+        Ending::ByPeer(Traffic::Idle),
     );
     stage.serve(&server)?;
     stage.faults(|faults| faults.from_server.mtu = Some(1_200));
