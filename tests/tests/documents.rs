@@ -1,31 +1,66 @@
 //! What the documents show is what the program does.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 use lab::events::Line;
 use serde_json::Value;
+use sstpulse::{
+    diagnosis::{RULES, Thresholds, advice},
+    event::Code,
+    settings::Settings,
+};
 
 fn read(file: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The blocks of a Markdown file that are marked as JSON.
-fn json_blocks(text: &str) -> Vec<&str> {
-    text.split("```json\n")
+/// The blocks of a Markdown file that are marked as `language`.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    text.split(&format!("```{language}\n"))
         .skip(1)
         .filter_map(|rest| rest.split("```").next())
         .collect()
 }
 
+/// The sections of a Markdown file whose headings are code, by heading.
+fn sections(text: &str) -> BTreeMap<String, String> {
+    text.split("\n### `")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("`\n"))
+        .map(|(heading, text)| (heading.to_owned(), one_line(text)))
+        .collect()
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn schema() -> Result<Value> {
+    Ok(serde_json::from_str(&read("docs/events.schema.json")?)?)
+}
+
+/// The codes of verdicts, as the schema has them.
+fn codes() -> Result<Vec<String>> {
+    let schema = schema()?;
+    let codes = schema["$defs"]["Code"]["oneOf"].as_array();
+    let codes = codes.context("the schema has no codes")?.iter();
+    codes
+        .map(|code| Ok(code["const"].as_str().context("no constant")?.to_owned()))
+        .collect()
+}
+
 #[test]
 fn each_sample_of_an_event_fits_the_schema_and_the_contract() -> Result<()> {
-    let schema: Value = serde_json::from_str(&read("docs/events.schema.json")?)?;
-    let validator = jsonschema::validator_for(&schema)?;
+    let validator = jsonschema::validator_for(&schema()?)?;
     let document = read("docs/events.md")?;
     let mut kinds = BTreeSet::new();
-    for block in json_blocks(&document) {
+    for block in blocks(&document, "json") {
         let sample: Value = serde_json::from_str(block)?;
         if let Err(error) = validator.validate(&sample) {
             panic!("{block}\ndoes not fit the schema: {error}");
@@ -33,6 +68,98 @@ fn each_sample_of_an_event_fits_the_schema_and_the_contract() -> Result<()> {
         serde_json::from_str::<Line>(block).context(block.to_owned())?;
         kinds.insert(sample["type"].as_str().unwrap_or_default().to_owned());
     }
-    assert_eq!(kinds.len(), 10, "one sample of each type: {kinds:?}");
+    assert_eq!(kinds.len(), 12, "one sample of each type: {kinds:?}");
     Ok(())
+}
+
+#[test]
+fn each_code_of_a_verdict_has_its_section_and_each_section_its_code() -> Result<()> {
+    let codes: BTreeSet<_> = codes()?.into_iter().collect();
+    let described: BTreeSet<_> = sections(&read("docs/verdicts.md")?).into_keys().collect();
+    assert_eq!(codes, described);
+    Ok(())
+}
+
+#[test]
+fn each_section_gives_the_advice_of_its_code() -> Result<()> {
+    let sections = sections(&read("docs/verdicts.md")?);
+    // Two codes come from no rule: one is for attempts alone, the other for want of a rule.
+    let others = [Code::SynUnanswered, Code::Unknown];
+    let mut advised = BTreeSet::new();
+    for code in RULES.iter().map(|rule| rule.code).chain(others) {
+        let name = name_of(code)?;
+        let section = sections.get(&name).context(name.clone())?;
+        assert!(section.contains(advice(code)), "{name}: {}", advice(code));
+        advised.insert(name);
+    }
+    assert_eq!(advised, sections.into_keys().collect());
+    Ok(())
+}
+
+/// The code as lines have it.
+fn name_of(code: Code) -> Result<String> {
+    let name = serde_json::to_value(code)?;
+    Ok(name.as_str().context("no name")?.to_owned())
+}
+
+#[test]
+fn the_order_of_the_rules_is_the_one_that_is_told() -> Result<()> {
+    let document = read("docs/verdicts.md")?;
+    let (_, order) = document
+        .split_once("## Which one it is")
+        .context("no order is told")?;
+    let (order, _) = order.split_once("\n## ").context("it has no end")?;
+    let list = order.split("\n\n").find(|part| part.starts_with("1. "));
+    let codes = codes()?;
+    let told = list.context("it is no list")?.split('`');
+    let told: Vec<_> = told
+        .filter(|word| codes.iter().any(|code| code == word))
+        .collect();
+    let rules: Result<Vec<_>> = RULES.iter().map(|rule| name_of(rule.code)).collect();
+    assert_eq!(told, rules?);
+    Ok(())
+}
+
+#[test]
+fn everything_that_can_be_evidence_is_named() -> Result<()> {
+    let document = read("docs/verdicts.md")?;
+    let schema = schema()?;
+    let evidence = schema["$defs"]["Evidence"]["properties"].as_object();
+    for name in evidence.context("the schema has no evidence")?.keys() {
+        assert!(document.contains(&format!("`{name}`")), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn each_threshold_is_named_with_its_default() -> Result<()> {
+    let document = read("docs/verdicts.md")?;
+    let [block] = blocks(&document, "toml")[..] else {
+        panic!("there is one sample of a configuration");
+    };
+    let settings: Settings = toml::from_str(block)?;
+    assert_eq!(settings.thresholds, Some(Thresholds::default()));
+    for name in thresholds() {
+        assert!(
+            block.contains(&format!("\n{name} = ")),
+            "{name} is not in {block}"
+        );
+        assert!(document.contains(&format!("| `{name}` |")), "{name}");
+    }
+    Ok(())
+}
+
+/// The names of all thresholds: what is told of one that does not exist.
+fn thresholds() -> Vec<String> {
+    let error = toml::from_str::<Thresholds>("no-such-threshold = 1").expect_err("there is none");
+    let names: Vec<_> = error
+        .message()
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| *name != "no-such-threshold")
+        .map(str::to_owned)
+        .collect();
+    assert!(names.len() > 1, "{error}");
+    names
 }

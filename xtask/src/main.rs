@@ -13,6 +13,7 @@ mod load;
 mod oracle;
 mod programs;
 mod run;
+mod scenarios;
 mod setup;
 mod test;
 mod vm;
@@ -41,6 +42,9 @@ enum Name {
     Fuzz(fuzz::Arguments),
     /// Check formatting and lints, of both halves and of the fuzzing
     Lint,
+    /// Play every way in which a session ends, and compare verdicts with what was done; takes
+    /// root
+    Scenarios(scenarios::Arguments),
     /// Open many SSTP sessions to a server, and tell how they fare
     Load(load::Arguments),
     /// Write the generated files anew
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Name::Test(arguments) => test::test(&arguments),
         Name::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Name::Lint => lint::lint(),
+        Name::Scenarios(arguments) => scenarios::scenarios(&arguments),
         Name::Load(arguments) => load::load(&arguments),
         Name::Generate(arguments) => generate::generate(&arguments),
         Name::Accuracy => accuracy::accuracy(),

@@ -5,9 +5,9 @@
 
 use crate::event::Code;
 
-/// What to do.
+/// What to do about a verdict of this code, in one sentence.
 #[expect(clippy::too_many_lines, reason = "a table, with a line for each code")]
-pub(super) const fn advice(code: Code) -> &'static str {
+pub const fn advice(code: Code) -> &'static str {
     match code {
         Code::CleanClient | Code::CleanServer => "Nothing: the session was ended on purpose.",
         Code::NotSstp => {

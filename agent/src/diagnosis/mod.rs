@@ -11,6 +11,7 @@ mod rules;
 mod said;
 mod thresholds;
 
+pub use advice::advice;
 pub(crate) use facts::percent;
 pub use facts::{Facts, HostFacts, Neighbours, Quiet, Reset, Timeouts};
 pub use health::{Interval, health};

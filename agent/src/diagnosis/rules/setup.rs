@@ -262,10 +262,9 @@ pub(super) fn cut_off(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Find
 /// list.
 pub(super) fn certificate_check(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
     let flight_ns = facts.at(Milestone::ServerFlightEnd)?;
-    let reply_ns = facts
-        .at(Milestone::ClientReply)
-        .unwrap_or(facts.closed_ns());
-    let took_ns = reply_ns.saturating_sub(flight_ns);
+    // What comes once the server has given up is too late.
+    let replied_ns = facts.at(Milestone::ClientReply).unwrap_or(u64::MAX);
+    let took_ns = replied_ns.min(facts.closed_ns()).saturating_sub(flight_ns);
     let stopped = stopped_in(facts, &[Phase::Tls, Phase::Http]);
     let delivered = facts.timeouts.is_none();
     let long = took_ns >= nanoseconds(thresholds.certificate_check);

@@ -108,6 +108,10 @@ fn cut(stage: &Stage, icmp: bool) -> Result<()> {
     }
     // Long enough for the server to send again a few times.
     stage.pass(millis(7_000));
+    if icmp {
+        // At a constant pace, the server would go on for a quarter of an hour.
+        stage.lab.router.set_sysctl("net/ipv4/ip_forward", "0")?;
+    }
     stage.take_server()?.kill();
     Ok(())
 }
