@@ -5,7 +5,7 @@ use sstpulse_common::Side;
 use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds, path::is_stuck};
 use crate::{
     event::{CloseBy, Confidence, Evidence, Goodbye, Party},
-    tls::Phase,
+    tls::{Milestone, Phase},
 };
 
 /// Whether a tunnel was up: what the sides say before is for the rules of the set-up.
@@ -102,7 +102,10 @@ pub enum Word {
 /// What was said before the server closed first; `None` if it did not, or closed no more than
 /// a connection that had not come far.
 pub fn closed_by_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Word> {
-    if facts.end.by != CloseBy::Server || facts.phase().is_some_and(|phase| phase < Phase::Http) {
+    // What the client says later, it says to nobody.
+    let in_time = |done_ns: u64| done_ns <= facts.closed_ns();
+    let began = facts.tls.is_none() || facts.at(Milestone::HandshakeDone).is_some_and(in_time);
+    if facts.end.by != CloseBy::Server || !began {
         return None;
     }
     match first_goodbye(facts, thresholds) {

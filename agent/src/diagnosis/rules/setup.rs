@@ -67,7 +67,7 @@ pub(super) fn certificate_rejected(facts: &Facts<'_>, _: &Thresholds) -> Option<
     let tls = facts.tls?;
     let alerted = tls.alert.is_some_and(|alert| alert.by == Side::Client);
     // A client that is content sends its Finished, and says goodbye after that.
-    if alerted && by_client && stopped_in(facts, &[Phase::Tls]) {
+    if alerted && stopped_in(facts, &[Phase::Tls]) {
         return Some(finding(Confidence::Medium, None));
     }
     // sstpc looks at the certificate only after the server's answer, and sends no alert.
@@ -190,7 +190,9 @@ pub(super) fn negotiation_timeout(facts: &Facts<'_>, thresholds: &Thresholds) ->
     let allowed_ns = nanoseconds(thresholds.negotiation);
     let on_time = took_ns.abs_diff(allowed_ns) <= allowed_ns / 20;
     let not_up = stopped_in(facts, &[Phase::Http, Phase::SstpSetup, Phase::Ppp]);
-    (on_time && not_up && facts.end.by == CloseBy::Server).then(|| Finding {
+    let told = first_goodbye(facts, thresholds).is_some_and(|(side, ..)| side == Side::Server);
+    let by_server = facts.end.by == CloseBy::Server || told;
+    (on_time && not_up && by_server).then(|| Finding {
         confidence: Confidence::High,
         by: Party::Server,
         evidence: Evidence {

@@ -88,8 +88,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "accept-queue-full",
-        what: "three connect at once to a server that accepts none: one finds no room in its queue",
-        expected: &[is("unknown"), is("unknown"), is("accept_queue_overflow")],
+        what: "a server that accepts none: its queue has room for three, the fourth finds none",
+        expected: &[
+            is("probe"),
+            is("probe"),
+            is("unknown"),
+            is("accept_queue_overflow"),
+        ],
         play: accept_queue,
     },
     Scenario {
@@ -178,15 +183,16 @@ fn gated(stage: &Stage, gate: Gate) -> Result<()> {
     open(stage, None)
 }
 
-/// A backlog of one holds two. The third one's handshake is under way when it fills.
+/// A backlog of two holds three. Two are there, and two more handshakes under way.
 fn accept_queue(stage: &Stage) -> Result<()> {
     let mut server = stage.server_options()?;
     server.accepts = false;
-    server.backlog = 1;
+    server.backlog = 2;
     stage.serve(&server)?;
+    let held = [stage.tcp()?, stage.tcp()?];
     stage.faults(|faults| faults.from_client.delay = millis(200));
     let mut sessions = Vec::new();
-    for number in 1..=3 {
+    for number in 3..=4 {
         let mut options = stage.client_options()?;
         options.from = Some(client_address(number));
         options.timers.negotiation = millis(4_000);
@@ -195,6 +201,7 @@ fn accept_queue(stage: &Stage) -> Result<()> {
     for session in sessions {
         session.wait_ended(PATIENCE)?;
     }
+    drop(held);
     Ok(())
 }
 
