@@ -1,6 +1,7 @@
 //! Plays every way in which a session ends, live through the kernel and again from the
 //! capture taken in passing, and compares verdicts with what was done.
 
+mod healthy;
 mod report;
 mod stage;
 mod table;
@@ -37,6 +38,12 @@ struct Cli {
     /// Tell the evidence of each verdict, too
     #[arg(long)]
     evidence: bool,
+    /// Play so many healthy sessions over a path with a little loss and jitter instead
+    #[arg(long, value_name = "SESSIONS")]
+    healthy: Option<usize>,
+    /// How long they last
+    #[arg(long, default_value_t = 3, requires = "healthy")]
+    minutes: u64,
     /// Keep the captures in this folder
     #[arg(long, value_name = "FOLDER")]
     captures: Option<PathBuf>,
@@ -46,6 +53,9 @@ fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     if !require_root() {
         bail!("the lab makes network namespaces, and needs root; run it with sudo");
+    }
+    if let Some(sessions) = cli.healthy {
+        return healthy::play(sessions, cli.minutes);
     }
     let wanted = |name: &str| {
         cli.only.is_empty() || cli.only.iter().any(|part| name.contains(part.as_str()))
