@@ -235,7 +235,8 @@ impl Watched {
 impl Trouble {
     /// Tells that it is over, if it is.
     fn over(&mut self, now: u64) -> Option<Change> {
-        if !self.active || now.saturating_sub(self.last_ns) < self.calm_needed_ns() {
+        let calm_ns = now.saturating_sub(self.last_ns);
+        if !self.active || calm_ns == 0 || calm_ns < self.calm_needed_ns() {
             return None;
         }
         self.active = false;

@@ -1,5 +1,6 @@
 //! The agent at work: real kernel, real sockets, real faults.
 
+mod anomalies;
 mod counting;
 mod detaching;
 mod flood;
