@@ -11,11 +11,13 @@ use crate::{
 /// A RST in the client's name that the client can't have sent. Each sign alone may be chance.
 pub(super) fn injected(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
     // After a FIN, a RST is what a closed socket answers; and one that answers our own
-    // segment bears our number, and no ACK flag (RFC 9293, section 3.5.2).
+    // segment bears our number, and no ACK flag (RFC 9293, section 3.5.2). The client itself
+    // sends that one, with its own TTL.
+    let answers = |reset: &Reset| reset.ack.is_none() && !differs(facts, thresholds, reset);
     let suspects: Vec<&Reset> = facts
         .resets
         .iter()
-        .filter(|reset| !reset.after_fin && reset.ack.is_some())
+        .filter(|reset| !reset.after_fin && !answers(reset))
         .collect();
     let first = suspects.first()?;
     let signs = signs(facts, thresholds, &suspects);
