@@ -17,7 +17,7 @@ use sstpulse::{
     report::{Flows, Message},
 };
 use sstpulse_common::{
-    Counters, FlowKey, Notice, SessionRecord, Side, Tables as _, observe, record::SlotState,
+    Counters, FlowKey, Notice, SessionRecord, Side, Tables as _, Told, observe, record::SlotState,
 };
 
 use self::{
