@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, io::Read, num::NonZeroUsize, ops::ControlFlow, time::Duration};
 
 use sstpulse::{
+    diagnosis::Thresholds,
     event::{CaptureStats, PassedOverStats, ReplayStopReason, SessionStats},
     output::Output,
     replay::{CaptureEvent, Config, Limits, Summary, Timeline, read},
@@ -45,6 +46,7 @@ fn config() -> Config {
             sessions: 64,
             half_open: NonZeroUsize::new(64).expect("it is not zero"),
         },
+        thresholds: Thresholds::default(),
     }
 }
 

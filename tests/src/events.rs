@@ -210,7 +210,7 @@ contract! {
         rtt_min_us: Option<u32>, rtt_smoothed_us: Option<u32>,
     }
     Verdict {
-        code: String, confidence: String, by: String, evidence: Evidence, also: Vec<String>,
+        code: String, confidence: String, by: String, evidence: Box<Evidence>, also: Vec<String>,
         advice: String,
     }
     Evidence {

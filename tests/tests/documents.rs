@@ -4,10 +4,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
-use lab::events::Line;
+use lab::{accuracy::captures_folder, agent::binary, events::Line};
 use serde_json::Value;
 use sstpulse::{
     diagnosis::{RULES, Thresholds, advice},
@@ -69,6 +70,25 @@ fn each_sample_of_an_event_fits_the_schema_and_the_contract() -> Result<()> {
         kinds.insert(sample["type"].as_str().unwrap_or_default().to_owned());
     }
     assert_eq!(kinds.len(), 12, "one sample of each type: {kinds:?}");
+    Ok(())
+}
+
+#[test]
+fn the_verdict_that_the_readme_shows_is_the_one_of_that_capture() -> Result<()> {
+    let readme = read("README.md")?;
+    let [shown] = blocks(&readme, "json")[..] else {
+        panic!("there is one sample of a verdict");
+    };
+    let output = Command::new(binary("sstpulse")?)
+        .arg("replay")
+        .arg(captures_folder().join("sstp-mtu-black-hole.pcap"))
+        .output()?;
+    let mut lines = output.stdout.split(|byte| *byte == b'\n');
+    let verdict = lines.find_map(|line| {
+        let line: Value = serde_json::from_slice(line).ok()?;
+        line.get("verdict").cloned()
+    });
+    assert_eq!(Some(serde_json::from_str(shown)?), verdict);
     Ok(())
 }
 

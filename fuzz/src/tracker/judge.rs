@@ -232,6 +232,7 @@ impl Seen<'_> {
             own.segments += 1;
             own.syn_retransmits = own.syn_retransmits.saturating_add(1);
             own.last_seen_ns = self.now;
+            own.flags |= DirectionRecord::AFTERWARDS;
         }
         unchanged(&sides(after, self.side).0, &own);
     }
@@ -263,6 +264,13 @@ impl Seen<'_> {
         assert!(grown.keepalives + grown.window_probes <= 1);
         assert!(grown.duplicate_acks == 0 || (payload == 0 && segment.window != 0));
         let offers = segment.flags.ack() && !segment.flags.rst();
+        // A hole stays until more is acknowledged.
+        let filled = offers && after(segment.ack, before.ack) > 0;
+        let stays = before.has(DirectionRecord::HOLE_REPORTED) && !filled;
+        assert_eq!(
+            own.has(DirectionRecord::HOLE_REPORTED),
+            stays || (offers && segment.hole_reported)
+        );
         let without_fin = segments - u64::from(segment.flags.fin());
         // The window of a segment that was overtaken is no more.
         let current = after(segment.ack, before.ack) >= 0;

@@ -17,7 +17,7 @@ use sstpulse::{
     report::{Flows, Message},
 };
 use sstpulse_common::{
-    Counters, FlowKey, Notice, SessionRecord, Side, Tables as _, observe, record::SlotState,
+    Counters, FlowKey, Notice, SessionRecord, Side, Tables as _, Told, observe, record::SlotState,
 };
 
 use self::{
@@ -124,14 +124,7 @@ impl World {
             eprintln!("{} {:?} {segment:?} to {record:?}", self.now, step.side());
         }
         let before = self.counters();
-        observe(
-            &mut self.tables,
-            step.side(),
-            &key,
-            &segment,
-            &[],
-            self.now,
-        );
+        observe(&mut self.tables, step.side(), &key, &segment, &[], self.now);
         let notices = self.notices();
         if step.side() == Side::Server && segment.flags.syn() && segment.flags.ack() {
             self.syn_acks.push((flow, segment.seq));

@@ -73,6 +73,9 @@ pub(super) fn sound(record: &SessionRecord, now: u64) {
         direction(side, head.start_ns, now);
     }
     ends(from_client, from_server);
+    // New data shows who had sent the RST that ended the session.
+    let after_reset = from_client.has(DirectionRecord::AFTERWARDS);
+    assert!(!after_reset || from_client.has(DirectionRecord::RESET_ENDED));
 }
 
 /// The smallest, the smoothed and the largest are known together, and lie in this order.

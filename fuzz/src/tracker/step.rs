@@ -134,6 +134,7 @@ impl Step {
             from_capture: false,
             options: TcpOptions::default(),
             duplicate: 0,
+            hole_reported: false,
         };
         if flags.syn() {
             segment.options = TcpOptions {
@@ -143,6 +144,7 @@ impl Step {
             };
         } else {
             segment.duplicate = u32::from(low) << (high % 23);
+            segment.hole_reported = high & 0x80 != 0;
         }
         segment
     }

@@ -18,11 +18,11 @@ pub(super) fn notices() -> Vec<Row> {
         "beginning, first FIN and end are told, each once and of the side that brought it": |t| {
             t.handshake().send(s(0, 0, 0).flags(FIN | ACK)).send(c(0, 1, 0).flags(FIN | ACK)).send(s(1, 1, 0));
         } => |left| {
-            let told: Vec<_> = left.notices().map(|notice| (notice.side(), notice.told)).collect();
+            let told: Vec<_> = left.notices().map(|notice| (notice.side(), u32::from(notice.told))).collect();
             assert_eq!(told, [
-                (Side::Client, Told::SESSION_START.0 as u8),
-                (Side::Server, Told::CLOSING.0 as u8),
-                (Side::Server, Told::SESSION_END.0 as u8),
+                (Side::Client, Told::SESSION_START.0),
+                (Side::Server, Told::CLOSING.0),
+                (Side::Server, Told::SESSION_END.0),
             ]);
         }
         "a notice has what the segment had": |t| {

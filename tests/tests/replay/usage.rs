@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use lab::{
-    accuracy::captures,
+    accuracy::{captures, captures_folder},
     agent::binary,
     capture::{Format, LINK_LAYERS, LinkLayer, write},
     conversation::{Conversation, Link, c, s},
@@ -152,6 +152,50 @@ fn what_is_no_capture_gets_one_sentence_and_its_exit_code() -> Result<()> {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(USAGE), "{arguments:?}: {said}");
         assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn of_a_configuration_only_the_thresholds_hold() -> Result<()> {
+    let folder = TempDir::new()?;
+    let file = folder.path().join("sstpulse.toml");
+    let capture = captures_folder().join("sstp-path-cut.pcap");
+    let verdict = |config: &str| -> Result<Option<String>> {
+        fs::write(&file, config)?;
+        let output = replay(&capture, &["--config", &file.to_string_lossy()])?;
+        let lines = crate::parse(&output.stdout)?;
+        let end = lines.iter().find_map(Line::session_end).context("no end")?;
+        Ok(end.verdict.as_ref().map(|verdict| verdict.code.clone()))
+    };
+    let other_host = "interface = [\"eth9\"]\nport = [8443]\n";
+    assert_eq!(verdict(other_host)?.as_deref(), Some("path_dead"));
+    // The client is silent for 81 s, and the session has not ended: it may come back.
+    let patient = format!("{other_host}[thresholds]\npath-silence = \"2m\"");
+    assert_eq!(verdict(&patient)?, None);
+    Ok(())
+}
+
+#[test]
+fn thresholds_that_make_no_sense_are_refused() -> Result<()> {
+    const USAGE: i32 = 2;
+
+    let folder = TempDir::new()?;
+    let file = folder.path().join("sstpulse.toml");
+    let capture = captures_folder().join("sstp-path-cut.pcap");
+    let cases = [
+        ("helo = \"30s\"", "unknown field `helo`"),
+        ("hello = \"-30s\"", "is negative"),
+        ("hello = 30", "hello"),
+        ("alike = -1", "alike"),
+    ];
+    for (line, says) in cases {
+        fs::write(&file, format!("[thresholds]\n{line}\n"))?;
+        let output = replay(&capture, &["--config", &file.to_string_lossy()])?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(USAGE), "{line}: {said}");
+        assert!(said.contains(says), "{line}: {said}");
+        assert!(output.stdout.is_empty(), "{line}");
     }
     Ok(())
 }
