@@ -207,10 +207,10 @@ impl Known {
 
     fn timeout(&mut self, notice: &Notice, record: &SessionRecord) {
         let trouble = self.trouble();
-        if let Some(timeouts) = &mut trouble.timeouts {
-            if timeouts.another(notice, record) {
-                return;
-            }
+        if let Some(timeouts) = &mut trouble.timeouts
+            && timeouts.another(notice, record)
+        {
+            return;
         }
         trouble.timeouts = Some(Timeouts::first(notice, record));
     }

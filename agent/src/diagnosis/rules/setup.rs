@@ -103,15 +103,16 @@ pub(super) fn crypto_binding_rejected(
     facts: &Facts<'_>,
     thresholds: &Thresholds,
 ) -> Option<Finding> {
+    /// What the server says first, as far as it says anything else: a header may be a record
+    /// of its own, and SoftEther says hello at once.
+    const FIRST: usize = 3;
+    /// Times of records are exact to 65.5 microseconds.
+    const EXACT_NS: u64 = 131_072;
+
     let connected_ns = facts.at(Milestone::Connected)?;
     let (Side::Server, _, goodbye_ns) = first_goodbye(facts, thresholds)? else {
         return None;
     };
-    // What the server says first, as far as it says anything else: a header may be a record
-    // of its own, and SoftEther says hello at once.
-    const FIRST: usize = 3;
-    /// Times of records are exact to 65.5 microseconds.
-    const EXACT_NS: u64 = 131_072;
     let at_once = facts
         .tls?
         .after_connected()
