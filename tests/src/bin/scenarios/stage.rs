@@ -25,7 +25,7 @@ use lab::{
 use tempfile::TempDir;
 
 /// How long anything may take that has to happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The usual hello of these servers, and what the agent is told of it.
 pub(crate) const HELLO: Duration = Duration::from_secs(1);
@@ -250,11 +250,6 @@ impl Stage {
         Ok(last.ttl)
     }
 
-    /// Lets time pass, as part of what is played.
-    pub(crate) fn pass(&self, time: Duration) {
-        thread::sleep(time);
-    }
-
     /// Waits until the agent has told of so many ends of sessions and failed attempts, and
     /// returns what it said, and what it says of the capture.
     /// The capture is kept there, if anywhere.
@@ -327,6 +322,11 @@ pub(crate) fn credentials() -> Credentials {
         user: "lab".to_owned(),
         password: "secret".to_owned(),
     }
+}
+
+/// Lets time pass, as part of what is played.
+pub(crate) fn pass(time: Duration) {
+    thread::sleep(time);
 }
 
 /// Waits for something that a peer or the path is to do.

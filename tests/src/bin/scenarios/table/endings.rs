@@ -4,7 +4,7 @@ use anyhow::Result;
 use lab::sstp::{Ending, Offer, SstpServer, Step, Timeline, Traffic};
 
 use super::{PINGS, Scenario, briefly, is, millis, surely};
-use crate::stage::{PATIENCE, Stage, client_address, until};
+use crate::stage::{PATIENCE, Stage, client_address, pass, until};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -152,7 +152,7 @@ fn shut_down(stage: &Stage) -> Result<()> {
     stage.serve(&stage.server_options()?)?;
     let session = stage.connect(&stage.client_options()?)?;
     // Right after Call Connected, it would be a refusal.
-    stage.pass(millis(1_500));
+    pass(millis(1_500));
     SstpServer::shutdown(stage.take_server()?, PATIENCE)?;
     session.wait_ended(PATIENCE)?;
     Ok(())
@@ -168,7 +168,7 @@ fn session_limit(stage: &Stage) -> Result<()> {
         options.from = Some(client_address(number));
         sessions.push(stage.open(&options));
         // The next one ends after this one's verdict.
-        stage.pass(millis(1_500));
+        pass(millis(1_500));
     }
     for session in sessions {
         session.wait_ended(PATIENCE)?;
@@ -185,7 +185,7 @@ fn kill_server(stage: &Stage, sessions: u8) -> Result<()> {
         opened.push(stage.connect(&options)?);
     }
     // Some time after the last echo.
-    stage.pass(millis(300));
+    pass(millis(300));
     stage.take_server()?.kill();
     until("the clients notice", || {
         opened.iter().all(|session| session.ended().is_some())

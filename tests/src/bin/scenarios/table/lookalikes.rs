@@ -10,7 +10,7 @@ use lab::{
 use socket2::SockRef;
 
 use super::{BULK, PINGS, Scenario, briefly, is, millis, surely};
-use crate::stage::{PATIENCE, Stage, client_address};
+use crate::stage::{PATIENCE, Stage, client_address, pass};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -185,7 +185,7 @@ fn balancer(stage: &Stage) -> Result<()> {
         SockRef::from(&stream)
             .set_linger(Some(millis(0)))
             .context("cannot have it reset")?;
-        stage.pass(millis(100));
+        pass(millis(100));
     }
     Ok(())
 }
@@ -219,9 +219,9 @@ fn outage(stage: &Stage) -> Result<()> {
     let mut options = stage.client_options()?;
     options.timeline = Timeline::carry(PINGS, millis(7_000), Ending::Disconnect);
     let session = stage.connect(&options)?;
-    stage.pass(millis(800));
+    pass(millis(800));
     stage.cut();
-    stage.pass(millis(2_000));
+    pass(millis(2_000));
     stage.lab.path.clear();
     session.wait_ended(PATIENCE)?;
     Ok(())

@@ -7,7 +7,7 @@ use lab::{
 };
 
 use super::{BULK, PINGS, Scenario, briefly, millis, surely};
-use crate::stage::{PATIENCE, Stage, client_address};
+use crate::stage::{PATIENCE, Stage, client_address, pass};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -98,7 +98,7 @@ fn server_that_sends(stage: &Stage) -> Result<()> {
 fn cut(stage: &Stage, icmp: bool) -> Result<()> {
     server_that_sends(stage)?;
     let _session = stage.connect(&stage.client_options()?)?;
-    stage.pass(millis(500));
+    pass(millis(500));
     if icmp {
         // At a constant pace, the kernel would go on for a quarter of an hour.
         stage.lab.server.set_sysctl("net/ipv4/tcp_retries2", "5")?;
@@ -107,7 +107,7 @@ fn cut(stage: &Stage, icmp: bool) -> Result<()> {
         stage.cut();
     }
     // Long enough for the server to send again a few times.
-    stage.pass(millis(7_000));
+    pass(millis(7_000));
     if icmp {
         // At a constant pace, the server would go on for a quarter of an hour.
         stage.lab.router.set_sysctl("net/ipv4/ip_forward", "0")?;
@@ -119,7 +119,7 @@ fn cut(stage: &Stage, icmp: bool) -> Result<()> {
 fn roam(stage: &Stage) -> Result<()> {
     server_that_sends(stage)?;
     let _lost = stage.connect(&stage.client_options()?)?;
-    stage.pass(millis(300));
+    pass(millis(300));
     let first = Some(client_address(1));
     stage.faults(|faults| {
         for direction in [&mut faults.from_client, &mut faults.from_server] {
@@ -130,12 +130,12 @@ fn roam(stage: &Stage) -> Result<()> {
             };
         }
     });
-    stage.pass(millis(1_500));
+    pass(millis(1_500));
     let mut options = stage.client_options()?;
     options.from = Some(client_address(2));
     options.timeline = briefly(Ending::Disconnect);
     stage.open(&options).wait_ended(PATIENCE)?;
-    stage.pass(millis(5_000));
+    pass(millis(5_000));
     stage.take_server()?.kill();
     Ok(())
 }
@@ -157,9 +157,9 @@ fn server_that_wakes(stage: &Stage) -> Result<()> {
 fn forgotten(stage: &Stage) -> Result<()> {
     server_that_wakes(stage)?;
     let _session = stage.connect(&stage.client_options()?)?;
-    stage.pass(millis(1_000));
+    pass(millis(1_000));
     stage.cut();
-    stage.pass(millis(11_500));
+    pass(millis(11_500));
     stage.take_server()?.kill();
     Ok(())
 }
@@ -167,11 +167,11 @@ fn forgotten(stage: &Stage) -> Result<()> {
 fn reset_while_idle(stage: &Stage) -> Result<()> {
     server_that_wakes(stage)?;
     let session = stage.connect(&stage.client_options()?)?;
-    stage.pass(millis(1_000));
+    pass(millis(1_000));
     stage.faults(|faults| faults.from_server.cut = true);
-    stage.pass(millis(5_200));
+    pass(millis(5_200));
     stage.forge_reset(&session, |reset| reset)?;
-    stage.pass(millis(1_000));
+    pass(millis(1_000));
     Ok(())
 }
 
@@ -270,11 +270,11 @@ fn bufferbloat(stage: &Stage) -> Result<()> {
     let mut options = stage.client_options()?;
     options.timeline = Timeline::carry(PINGS, millis(8_000), Ending::Fin);
     let session = stage.connect(&options)?;
-    stage.pass(millis(1_500));
+    pass(millis(1_500));
     // A queue fills bit by bit.
     for waited in 1..=10 {
         stage.faults(|faults| faults.from_server.delay = millis(10 + waited * 48));
-        stage.pass(millis(200));
+        pass(millis(200));
     }
     session.wait_ended(PATIENCE)?;
     Ok(())
@@ -295,12 +295,12 @@ fn meltdown(stage: &Stage) -> Result<()> {
     let mut options = stage.client_options()?;
     options.timeline = Timeline::carry(PINGS, millis(16_500), Ending::Fin);
     let session = stage.connect(&options)?;
-    stage.pass(millis(500));
+    pass(millis(500));
     for _ in 0..4 {
         stage.faults(|faults| faults.from_server.cut = true);
-        stage.pass(millis(1_500));
+        pass(millis(1_500));
         stage.faults(|faults| faults.from_server.cut = false);
-        stage.pass(millis(2_500));
+        pass(millis(2_500));
     }
     session.wait_ended(PATIENCE)?;
     Ok(())
@@ -311,11 +311,11 @@ fn forged_ttl(stage: &Stage) -> Result<()> {
     server.keepalive.hello = None;
     stage.serve(&server)?;
     let session = stage.connect(&stage.client_options()?)?;
-    stage.pass(millis(800));
+    pass(millis(800));
     // The router takes one off both.
     let usual = stage.usual_ttl(&session)?;
     stage.forge_reset(&session, |reset| reset.ttl(usual - 5))?;
-    stage.pass(millis(1_500));
+    pass(millis(1_500));
     Ok(())
 }
 
@@ -324,9 +324,9 @@ fn forged_while_sending(stage: &Stage) -> Result<()> {
     let mut options = stage.client_options()?;
     options.timeline = Timeline::carry(PINGS, millis(20_000), Ending::Kill);
     let session = stage.connect(&options)?;
-    stage.pass(millis(800));
+    pass(millis(800));
     let usual = stage.usual_ttl(&session)?;
     stage.forge_reset(&session, |reset| reset.ttl(usual))?;
-    stage.pass(millis(1_500));
+    pass(millis(1_500));
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use lab::sstp::{Ending, GiveUp, Step, Timeline, Traffic};
 
 use super::{BULK, PINGS, Scenario, millis, surely};
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PATIENCE, Stage, pass};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -105,6 +105,6 @@ fn no_hello(stage: &Stage) -> Result<()> {
     stage.serve(&server)?;
     stage.connect(&stage.client_options()?)?;
     // The agent takes it for dead after 7 s.
-    stage.pass(millis(9_500));
+    pass(millis(9_500));
     Ok(())
 }

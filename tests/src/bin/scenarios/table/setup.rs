@@ -5,7 +5,7 @@ use lab::links::{self, Via};
 use lab::sstp::{ClientFault, ClientTls, Gate, Method, Offer, Refusal, ServerTls, Trust};
 
 use super::{Scenario, is, millis, surely};
-use crate::stage::{PATIENCE, Stage, client_address, until};
+use crate::stage::{PATIENCE, Stage, client_address, pass, until};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -159,7 +159,7 @@ fn refused(stage: &Stage, method: Method, refusal: Refusal) -> Result<()> {
     server.authentication.refusal = refusal;
     stage.serve(&server)?;
     let mut options = stage.client_options()?;
-    options.credentials.password = "wrong".to_owned();
+    "wrong".clone_into(&mut options.credentials.password);
     stage.open(&options).wait_ended(PATIENCE)?;
     Ok(())
 }
@@ -260,7 +260,7 @@ fn reset_after_hello(stage: &Stage) -> Result<()> {
     })?;
     stage.forge_reset(&session, |reset| reset)?;
     stage.faults(|faults| faults.from_client.cut = true);
-    stage.pass(millis(1_500));
+    pass(millis(1_500));
     Ok(())
 }
 
