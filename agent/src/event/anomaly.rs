@@ -30,7 +30,8 @@ pub struct Anomaly {
     pub side: CloseBy,
     /// When it began.
     pub since: Time,
-    /// How long it has lasted, in milliseconds.
+    /// How long it has lasted, in milliseconds; of what is over, the time it has been calm since
+    /// is no part of that.
     pub lasted_ms: u64,
     /// The numbers that show it.
     pub evidence: AnomalyEvidence,

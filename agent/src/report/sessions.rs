@@ -188,7 +188,7 @@ impl Sessions {
                 state: change.state,
                 side: change.side.map_or(CloseBy::Unknown, CloseBy::from),
                 since: teller.lines.time(change.since_ns),
-                lasted_ms: now.saturating_sub(change.since_ns) / 1_000_000,
+                lasted_ms: change.lasted_ns / 1_000_000,
                 evidence: change.evidence,
             };
             let about = about(run, teller.lines, &record, known, now);

@@ -76,6 +76,8 @@ pub(super) struct Change {
     pub(super) state: AnomalyState,
     pub(super) side: Option<Side>,
     pub(super) since_ns: u64,
+    /// From then to the last look that found it.
+    pub(super) lasted_ns: u64,
     pub(super) evidence: AnomalyEvidence,
 }
 
@@ -262,6 +264,7 @@ impl Trouble {
             state,
             side: self.side,
             since_ns: self.since_ns,
+            lasted_ns: self.last_ns.saturating_sub(self.since_ns),
             evidence: self.evidence,
         }
     }

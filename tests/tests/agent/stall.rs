@@ -41,10 +41,12 @@ fn a_stall_of_three_seconds_is_one_stall_of_three_seconds() -> Result<()> {
     };
     wait_until(PATIENCE, "the window closes", || window() == 0)?;
     let closed = Instant::now();
-    thread::sleep(STALL);
+    told_while_it_lasts(&agent)?;
+    thread::sleep(STALL.saturating_sub(closed.elapsed()));
     client.read_download(LENGTH)?;
     wait_until(PATIENCE, "the window opens", || window() != 0)?;
     let stalled = closed.elapsed();
+    told_when_it_is_over(&agent, stalled)?;
     client.close()?;
 
     let end = agent.wait_for("session.end", |line| line.session_end().is_some())?;
@@ -63,7 +65,56 @@ fn a_stall_of_three_seconds_is_one_stall_of_three_seconds() -> Result<()> {
     );
     assert_eq!(end.from_server.keepalives, 0);
     assert_eq!(end.from_server.zero_window.segments, 0);
+    let verdict = end.verdict.as_ref().context("a verdict")?;
+    assert_eq!(
+        (&*verdict.code, &*verdict.by),
+        ("client_zero_window", "client")
+    );
+    assert_eq!(verdict.evidence.stalled_ms, Some(stall.stalled_ms));
     agent.stop()?;
+    Ok(())
+}
+
+/// The agent tells of a stall within a second, while it lasts, and had told of TLS before.
+fn told_while_it_lasts(agent: &Agent) -> Result<()> {
+    const WORTH_A_WORD_MS: u64 = 500;
+    const SOON_MS: u64 = 1_000;
+
+    let told = agent.wait_for("session.anomaly", |line| line.session_anomaly().is_some())?;
+    let onset = &told.session_anomaly().context("an anomaly")?.anomaly;
+    assert_eq!(
+        (&*onset.code, &*onset.state, &*onset.side),
+        ("window_stalled", "onset", "client")
+    );
+    let late_ms = onset.lasted_ms.checked_sub(WORTH_A_WORD_MS);
+    assert!(
+        late_ms.is_some_and(|late_ms| late_ms <= SOON_MS),
+        "{onset:?}"
+    );
+    let tls = agent.wait_for("session.tls", |line| line.session_tls().is_some())?;
+    let tls = tls.session_tls().context("a line about TLS")?;
+    assert!(tls.seq < told.seq(), "TLS came first");
+    assert_eq!(tls.tls.version.as_deref(), Some("1.3"));
+    assert_eq!((tls.phase.as_deref(), tls.sstp), (Some("http"), None));
+    Ok(())
+}
+
+/// And once it has been calm for a while, how long it lasted.
+fn told_when_it_is_over(agent: &Agent, stalled: Duration) -> Result<()> {
+    /// Between two looks.
+    const LOOK_MS: u128 = 200;
+
+    let told = agent.wait_for("the stall is over", |line| {
+        line.session_anomaly()
+            .is_some_and(|line| line.anomaly.state == "cleared")
+    })?;
+    let over = &told.session_anomaly().context("an anomaly")?.anomaly;
+    assert_eq!((&*over.code, &*over.side), ("window_stalled", "client"));
+    let apart_ms = u128::from(over.lasted_ms).abs_diff(stalled.as_millis());
+    assert!(
+        apart_ms <= LOOK_MS + TOLERANCE_MS,
+        "{over:?}, and the path saw {stalled:?}"
+    );
     Ok(())
 }
 
