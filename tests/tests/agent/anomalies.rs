@@ -133,7 +133,7 @@ fn a_window_that_stays_closed_is_told_within_a_second_and_told_again_when_it_ope
     };
     let reads = Step::Carry {
         traffic: Traffic::Idle,
-        lasts: Duration::from_secs(60),
+        lasts: Duration::from_mins(1),
     };
     let tunnel = Tunnel::open(
         MUCH,
@@ -189,7 +189,7 @@ fn silence_beyond_two_hellos_is_told_within_a_second_and_told_again_when_it_ends
     };
     let talks = Step::Carry {
         traffic: LITTLE,
-        lasts: Duration::from_secs(60),
+        lasts: Duration::from_mins(1),
     };
     let tunnel = Tunnel::open(
         Traffic::Idle,
