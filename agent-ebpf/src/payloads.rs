@@ -88,20 +88,27 @@ pub fn hand_over(found: Found, segment: &Segment, payload: &Payload) {
     // SAFETY: this CPU's room, and nothing interrupts a program on its CPU.
     let Chunk { header, bytes } = unsafe { &mut *chunk };
     *header = ChunkHeader::of(record, slot, side, segment, now);
-    // As in `Headers::copy`: masked for the verifier, hidden from the compiler.
     let beyond_first = (beyond_first as usize).min(MOST - 1);
-    let kept = (black_box(beyond_first) & (MOST - 1)) + 1;
+    let kept = bounded(beyond_first) + 1;
     let room = bytes.as_mut_ptr().cast();
     // SAFETY: there is room for MOST bytes.
     let result = unsafe { bpf_skb_load_bytes(payload.0.cast(), start(parsed), room, kept as u32) };
     if result != 0 {
         return;
     }
-    let length = size_of::<ChunkHeader>() + kept;
+    // Old kernels forget the bounds of what was put aside during the call.
+    let length = size_of::<ChunkHeader>() + bounded(beyond_first) + 1;
     // SAFETY: the header and the bytes that were just written, in a row.
     if !maps::send_chunk(unsafe { slice::from_raw_parts(chunk.cast::<u8>(), length) }) {
         maps::count(Counter::PayloadsLost);
     }
+}
+
+/// The same number, below [`MOST`]: masked for the verifier, hidden from the compiler, which
+/// would leave the mask out.
+#[inline(always)]
+fn bounded(number: usize) -> usize {
+    black_box(number) & (MOST - 1)
 }
 
 /// Takes note of the small records in the last segment of a buffer.

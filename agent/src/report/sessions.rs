@@ -17,7 +17,7 @@ use super::{
     Flows, InterfaceNames, Lines, Message, Opening, Teller,
     known::Known,
     recent::{Like, Recent},
-    watched::{LOOK_AT_SILENT_NS, LOOK_NS, Watched},
+    watched::{LOOK_NS, Watched},
 };
 use crate::{
     diagnosis::{self, HostFacts, Interval, Thresholds},
@@ -230,8 +230,8 @@ impl Sessions {
                 flows.attend(slot, attention, small);
                 return;
             }
-            let silent = watched.is_some_and(Watched::is_silent);
-            now + if silent { LOOK_AT_SILENT_NS } else { LOOK_NS }
+            let unseen_ns = now.saturating_sub(known.seen_ns());
+            now + watched.map_or(LOOK_NS, |watched| watched.pause_ns(unseen_ns))
         } else {
             // The look is for silence: it has lasted, or there is another to be waited for.
             known.look_planned = false;

@@ -17,7 +17,10 @@ use crate::{
 pub(super) const LOOK_NS: u64 = 200_000_000;
 
 /// The same of a session that is silent: what has no traffic has no hurry.
-pub(super) const LOOK_AT_SILENT_NS: u64 = 800_000_000;
+const LOOK_AT_SILENT_NS: u64 = 800_000_000;
+
+/// Looks at what has not changed grow rarer: by this part of the time since it has.
+const RARER: u64 = 64;
 
 /// How long trouble must have been away to be over.
 const CALM_NS: u64 = 3_000_000_000;
@@ -123,12 +126,23 @@ impl Watched {
     }
 
     /// Whether all that is known to be wrong is that nobody says anything.
-    pub(super) fn is_silent(&self) -> bool {
+    fn is_silent(&self) -> bool {
         self.troubles
             .iter()
             .filter(|trouble| trouble.active)
             .all(|trouble| trouble.code == AnomalyCode::Silent)
             && self.has_trouble()
+    }
+
+    /// The time until the next look at a session of which nothing has been seen for so long:
+    /// less than a second in its first minute, and what is not much then.
+    pub(super) fn pause_ns(&self, unseen_ns: u64) -> u64 {
+        let least_ns = if self.is_silent() {
+            LOOK_AT_SILENT_NS
+        } else {
+            LOOK_NS
+        };
+        least_ns.max(unseen_ns / RARER)
     }
 
     /// Looks at the session, and tells what has changed.
