@@ -26,7 +26,7 @@ mod options;
 mod payloads;
 
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
-use sstpulse_common::{Framing, Parsed, Side, Skip, counters::Counter, observe, parse};
+use sstpulse_common::{Framing, Parsed, Segment, Side, Skip, counters::Counter, observe, parse};
 
 use crate::{
     context::{Headers, Packet},
@@ -97,10 +97,58 @@ fn take(packet: &Packet<'_>, context: &TcContext, side: Side, parsed: &Parsed) {
     let Some(kept) = maps::parsed() else {
         return;
     };
-    *kept = *parsed;
+    keep(kept, parsed);
     let Parsed { key, segment, .. } = &*kept;
     let payload = Payload(context.skb.skb);
     observe(&mut Maps, side, key, segment, &payload, packet.now());
+}
+
+/// Copies field by field. What lies between fields is not initialized, and old kernels let no
+/// program read that.
+#[inline(always)]
+fn keep(kept: &mut Parsed, parsed: &Parsed) {
+    let Parsed {
+        key,
+        segment:
+            Segment {
+                seq,
+                ack,
+                payload,
+                segments,
+                segment_size,
+                ifindex,
+                window,
+                flags,
+                ttl,
+                forwarded,
+                from_capture,
+                options: announced,
+                duplicate,
+                hole_reported,
+            },
+        options,
+        options_length,
+        options_matter,
+    } = *parsed;
+    kept.key = key;
+    kept.options = options;
+    kept.options_length = options_length;
+    kept.options_matter = options_matter;
+    let segment = &mut kept.segment;
+    segment.seq = seq;
+    segment.ack = ack;
+    segment.payload = payload;
+    segment.segments = segments;
+    segment.segment_size = segment_size;
+    segment.ifindex = ifindex;
+    segment.window = window;
+    segment.flags = flags;
+    segment.ttl = ttl;
+    segment.forwarded = forwarded;
+    segment.from_capture = from_capture;
+    segment.options = announced;
+    segment.duplicate = duplicate;
+    segment.hole_reported = hole_reported;
 }
 
 /// Parses headers that are not in the linear part of the buffer, from a copy: pulling
