@@ -27,7 +27,7 @@ fn timeless(end: &SessionEnd) -> SessionEnd {
     // A capture has no name for its interface.
     end.interface = None;
     if let Some(verdict) = &mut end.verdict {
-        verdict.evidence = timeless_evidence(&verdict.evidence);
+        verdict.evidence = timeless_evidence(&verdict.evidence).into();
     }
     let known = |sample: Option<u32>| sample.map(|_| 1);
     end.rtt_us.handshake = known(end.rtt_us.handshake);
