@@ -89,6 +89,11 @@ fn hole(facts: &Facts<'_>) -> Option<Hole> {
     })
 }
 
+/// Whether bytes of the client are missing at the end: it may have said what was not delivered.
+pub(super) fn has_hole(facts: &Facts<'_>) -> bool {
+    hole(facts).is_some()
+}
+
 /// Whether one direction did not get on at the end: a goodbye then is a side's giving up.
 pub(super) fn is_stuck(facts: &Facts<'_>, thresholds: &Thresholds) -> bool {
     let server = last_timeouts(facts).is_some_and(|timeouts| timeouts.count >= TOO_LARGE);

@@ -3,7 +3,9 @@
 use sstpulse_common::Side;
 
 use super::{
-    Facts, Finding, Thresholds, milliseconds, nanoseconds, path::is_stuck, protocol::was_up,
+    Facts, Finding, Thresholds, milliseconds, nanoseconds,
+    path::{has_hole, is_stuck},
+    protocol::was_up,
 };
 use crate::event::{CloseBy, CloseHow, Confidence, Counters, Evidence, Party};
 
@@ -28,7 +30,7 @@ pub(super) fn hung(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding
     }) && facts.record.from_client.last_seen_ns > facts.client_spoke_ns;
     let gave_up = facts.end.by == CloseBy::Server || facts.end.how == CloseHow::Dead;
     let long = silent_ns >= nanoseconds(thresholds.hello) || echoes >= MANY_ECHOES;
-    let hangs = delivered && !is_stuck(facts, thresholds);
+    let hangs = delivered && !has_hole(facts) && !is_stuck(facts, thresholds);
     (was_up(facts) && echoes > 0 && hangs && gave_up && long).then(|| Finding {
         confidence: Confidence::High,
         by: Party::Client,

@@ -213,7 +213,10 @@ fn black_hole_from_server(stage: &Stage) -> Result<()> {
 }
 
 fn black_hole_from_client(stage: &Stage) -> Result<()> {
-    stage.serve(&stage.server_options()?)?;
+    let mut server = stage.server_options()?;
+    // Its hello shows that the hole lasts: the client's TCP can send hardly anything.
+    server.keepalive.hello = Some(millis(3_000));
+    stage.serve(&server)?;
     let mut options = stage.client_options()?;
     options.timeline = Timeline::of(
         vec![
