@@ -112,6 +112,7 @@ fn read_options(packet: &[u8], parsed: &Parsed) {
     assert!(window_scale == 0 || present & TcpOptions::WINDOW_SCALE != 0);
     if completed.flags.syn() {
         assert_eq!(completed.duplicate, 0);
+        assert!(!completed.hole_reported);
     } else {
         assert_eq!(completed.options, TcpOptions::default());
     }
@@ -121,6 +122,7 @@ fn read_options(packet: &[u8], parsed: &Parsed) {
     let read = Segment {
         options: TcpOptions::default(),
         duplicate: 0,
+        hole_reported: false,
         ..completed
     };
     assert_eq!(read, parsed.segment, "options changed something else");
