@@ -136,7 +136,8 @@ fn harmless_reset(stage: &Stage) -> Result<()> {
     stage.faults(|faults| faults.from_server.delay = millis(50));
     let mut options = stage.client_options()?;
     options.timers.close = millis(0);
-    options.timeline = briefly(Ending::CloseNotify);
+    // Its alert is to have a segment of its own.
+    options.timeline = Timeline::carry(Traffic::Idle, millis(600), Ending::CloseNotify);
     stage.open(&options).wait_ended(PATIENCE)?;
     Ok(())
 }
