@@ -210,11 +210,10 @@ pub struct TlsFacts {
     /// Application records of the client after the handshake and before Call Connect Request;
     /// no further than 255.
     pub client_records_before_connect: u8,
-    /// Length of the record with the client's HTTP request, in bytes; 0 before.
-    pub http_request_length: u16,
-    /// Length of the record that is taken for the [answer](Milestone::HttpReply), in bytes; 0
-    /// before.
-    pub http_reply_length: u16,
+    /// The records with the client's HTTP request and what is taken for its
+    /// [answer](Milestone::HttpReply) are as long as SSTP's: other requests are shorter, other
+    /// answers longer. Bit 0 is the request, bit 1 the answer.
+    pub http_like_sstp: u8,
     /// Bytes are missing that would have told something: what is said may be too little.
     pub incomplete: bool,
     /// What PPP looked like.

@@ -52,7 +52,7 @@ impl Setup {
                     return;
                 }
                 if !facts.has(Milestone::HttpRequest) {
-                    facts.http_request_length = header.length;
+                    facts.http_like_sstp = u8::from((170..=400).contains(&header.length));
                 }
                 facts.mark_first(Milestone::HttpRequest, now_ns);
                 let records = facts.client_records_before_connect.saturating_add(1);
@@ -91,7 +91,8 @@ impl Setup {
         match phase {
             Phase::Http if facts.has(Milestone::HttpRequest) => {
                 facts.mark(Milestone::HttpReply, now_ns);
-                facts.http_reply_length = length;
+                facts.http_like_sstp =
+                    facts.http_like_sstp & 1 | u8::from((90..=160).contains(&length)) << 1;
             }
             Phase::SstpSetup if !refuses(header, facts) => {
                 facts.mark(Milestone::ConnectAck, now_ns);

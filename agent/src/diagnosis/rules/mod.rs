@@ -11,6 +11,8 @@ mod setup;
 pub use attempt::judge_attempt;
 pub use protocol::{Word, closed_by_server};
 
+use sstpulse_common::Side;
+
 use super::{Facts, Thresholds, advice::advice};
 use crate::event::{Code, Confidence, Evidence, Party, Verdict};
 
@@ -158,6 +160,14 @@ fn unknown(facts: &Facts<'_>) -> Finding {
             timeouts: facts.timeouts.map(|timeouts| timeouts.count),
             ..Evidence::default()
         },
+    }
+}
+
+/// A side as the one whose doing something was.
+const fn party(side: Side) -> Party {
+    match side {
+        Side::Client => Party::Client,
+        Side::Server => Party::Server,
     }
 }
 

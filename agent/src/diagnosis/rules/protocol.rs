@@ -2,7 +2,7 @@
 
 use sstpulse_common::Side;
 
-use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds, path::is_stuck};
+use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds, party, path::is_stuck};
 use crate::{
     event::{CloseBy, Confidence, Evidence, Goodbye, Party},
     tls::{Milestone, Phase},
@@ -154,11 +154,4 @@ pub(super) fn client_died(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> 
             ..Evidence::default()
         },
     })
-}
-
-const fn party(side: Side) -> Party {
-    match side {
-        Side::Client => Party::Client,
-        Side::Server => Party::Server,
-    }
 }

@@ -2,10 +2,12 @@
 
 use sstpulse_common::{DirectionRecord, Side};
 
-use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds, protocol::first_goodbye};
+use super::{
+    Facts, Finding, Thresholds, milliseconds, nanoseconds, party, protocol::first_goodbye,
+};
 use crate::{
     event::{CloseBy, CloseHow, Confidence, Evidence, Party},
-    tls::{Milestone, Phase, TlsFacts},
+    tls::{Milestone, Phase},
 };
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -27,13 +29,6 @@ fn stopped_in(facts: &Facts<'_>, phases: &[Phase]) -> bool {
 fn clear_alert(facts: &Facts<'_>) -> Option<(Side, u8)> {
     let alert = facts.tls?.alert?;
     Some((alert.by, alert.content?.description))
-}
-
-const fn party(side: Side) -> Party {
-    match side {
-        Side::Client => Party::Client,
-        Side::Server => Party::Server,
-    }
 }
 
 pub(super) fn negotiation_failed(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
@@ -75,14 +70,8 @@ pub(super) fn certificate_rejected(facts: &Facts<'_>, _: &Thresholds) -> Option<
         && !alerted
         && stopped_in(facts, &[Phase::Http])
         && tls.client_records_before_connect == 1
-        && asked_for_a_tunnel(tls);
+        && tls.http_like_sstp == 3;
     left_after_answer.then(|| finding(Confidence::Low, None))
-}
-
-/// Whether the HTTP request and its answer are as long as SSTP's: other requests are
-/// shorter, and other answers longer.
-fn asked_for_a_tunnel(tls: &TlsFacts) -> bool {
-    (170..=400).contains(&tls.http_request_length) && (90..=160).contains(&tls.http_reply_length)
 }
 
 pub(super) fn not_sstp(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
