@@ -77,8 +77,11 @@ impl FlowKey {
     }
 
     /// Whether the packets are IPv4.
-    pub fn is_ipv4(&self) -> bool {
-        Self::UNSPECIFIED_V4.0[..3] == self.client.0[..3]
+    #[inline(always)]
+    pub const fn is_ipv4(&self) -> bool {
+        let [first, second, third, _] = self.client.0;
+        let [.., mapped, _] = Self::UNSPECIFIED_V4.0;
+        first | second == 0 && third == mapped
     }
 
     const UNSPECIFIED_V4: Address = Address::from_v4_word(Ipv4Addr::UNSPECIFIED.to_bits());

@@ -26,9 +26,12 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod chores;
+pub mod clock;
 pub mod counters;
 pub mod flow;
 pub mod half_open;
+pub mod index;
 pub mod notice;
 pub mod observe;
 pub mod options;
@@ -42,6 +45,7 @@ pub mod sequence;
 pub mod tls;
 pub mod track;
 
+pub use clock::Clock;
 pub use counters::Counters;
 pub use flow::{Address, FlowKey};
 pub use half_open::HalfOpen;

@@ -2,7 +2,7 @@
 //! more segment of a session.
 
 use crate::{
-    DirectionRecord, FlowKey, HalfOpen, Notice, Segment, SessionRecord, Side, Told,
+    Clock, DirectionRecord, FlowKey, HalfOpen, Notice, Segment, SessionRecord, Side, Told,
     counters::Counter,
     payload,
     record::{Attention, SlotState},
@@ -26,8 +26,8 @@ pub trait Tables {
     fn release(&mut self, slot: u32);
     /// Lets `key` lead to `slot`; false if it leads elsewhere already or there is no room.
     fn publish(&mut self, key: &FlowKey, slot: u32) -> bool;
-    /// Lets `key` lead nowhere.
-    fn withdraw(&mut self, key: &FlowKey);
+    /// Lets `key` lead to `slot` no more.
+    fn withdraw(&mut self, key: &FlowKey, slot: u32);
     /// An attempt.
     fn half_open(&mut self, key: &FlowKey) -> Option<&mut HalfOpen>;
     /// A record, and the attempt it is to be made from.
@@ -71,7 +71,7 @@ pub struct Found {
     pub now: u64,
 }
 
-/// Takes in a segment that `side` sent at `now` (nanoseconds, monotonic).
+/// Takes in a segment that `side` sent at the time of `clock`.
 #[inline(always)]
 pub fn observe<T: Tables>(
     tables: &mut T,
@@ -79,14 +79,14 @@ pub fn observe<T: Tables>(
     key: &FlowKey,
     segment: &Segment,
     payload: &T::Payload,
-    now: u64,
+    clock: &impl Clock,
 ) {
     if segment.flags.syn() {
-        return handshake(tables, side, key, segment, now);
+        return handshake(tables, side, key, segment, clock.exact_ns());
     }
     let slot = match tables.find(key) {
         Some(slot) => slot,
-        None => match prove(tables, side, key, segment, now) {
+        None => match prove(tables, side, key, segment, clock.exact_ns()) {
             Some(slot) => slot,
             None => return,
         },
@@ -95,8 +95,9 @@ pub fn observe<T: Tables>(
         return;
     };
     let of_payload = T::forget(payload::told(record, side, segment));
-    let told = T::forget(track(record, side, segment, now)) | of_payload;
+    let told = T::forget(track(record, side, segment, clock)) | of_payload;
     if told != Told::NOTHING {
+        let now = clock.exact_ns();
         tables.afterwards(Found { slot, side, now }, told, segment, payload);
     }
 }
@@ -216,7 +217,7 @@ fn supersede<T: Tables>(
     }
     record.head.state = SlotState::SUPERSEDED;
     let start_ns = record.head.start_ns;
-    tables.withdraw(key);
+    tables.withdraw(key, slot);
     let found = Found {
         slot,
         side: Side::Server,

@@ -10,7 +10,7 @@
 //! the owner has been silent for [`OWNERSHIP_NS`].
 
 use crate::{
-    DirectionRecord, Segment, SessionRecord, Side, Told,
+    Clock, DirectionRecord, Segment, SessionRecord, Side, TcpFlags, Told,
     half_open::microseconds,
     record::{Mark, SessionHead},
     repeated::{Part, Repeated},
@@ -40,9 +40,20 @@ const OVERTAKEN_NS: u64 = 3_000_000;
 const LEAST_WINDOW: u32 = 66_000;
 
 /// Counts a segment that `side` sent in the session's record, and says what there is to tell
-/// of it. `now` is in nanoseconds of a monotonic clock. SYNs don't come here.
+/// of it. SYNs don't come here.
 #[inline(always)]
-pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64) -> Told {
+pub fn track(
+    record: &mut SessionRecord,
+    side: Side,
+    segment: &Segment,
+    clock: &impl Clock,
+) -> Told {
+    // When a session ended is told to the nanosecond.
+    let now = if segment.flags.0 & (TcpFlags::FIN | TcpFlags::RST) == 0 {
+        clock.coarse_ns()
+    } else {
+        clock.exact_ns()
+    };
     let SessionRecord {
         head,
         from_client,
@@ -63,7 +74,7 @@ pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64
                 }
                 return Told::OUT_OF_WINDOW;
             }
-            let inflated = measure(head, from_client, from_server, segment, now);
+            let inflated = measure(head, from_client, from_server, segment, clock);
             catch_up(from_client, from_server);
             count(from_client, segment, now);
             if segment.flags.rst() {
@@ -71,7 +82,7 @@ pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64
                 return reset(from_client, from_server, effective);
             }
             acknowledge(from_client, from_server, segment);
-            let received = receive(head, from_client, from_server, segment, now);
+            let received = receive(head, from_client, from_server, segment, clock);
             inflated | received | finish(from_client, from_server, segment)
         }
         Side::Server => {
@@ -87,7 +98,7 @@ pub fn track(record: &mut SessionRecord, side: Side, segment: &Segment, now: u64
                 return reset(from_server, from_client, effective);
             }
             acknowledge(from_server, from_client, segment);
-            let sent = send(head, from_server, from_client, segment, silent_ns, now);
+            let sent = send(head, from_server, from_client, segment, silent_ns, now, clock);
             sent | finish(from_server, from_client, segment)
         }
     }
@@ -203,14 +214,17 @@ fn measure(
     client: &DirectionRecord,
     server: &DirectionRecord,
     segment: &Segment,
-    now: u64,
+    clock: &impl Clock,
 ) -> Told {
     // Copied before our acknowledgment number moves on: after that, egress may mark anew.
     let mark = server.mark;
     let crosses = after(segment.ack, mark.end) >= 0 && after(client.ack, mark.end) < 0;
+    if mark.since_ns == 0 || !crosses || !segment.flags.ack() {
+        return Told::NOTHING;
+    }
+    let now = clock.exact_ns();
     // A mark from the future was set by another CPU just now.
-    let sent = mark.since_ns != 0 && mark.since_ns < now;
-    if !sent || !crosses || !segment.flags.ack() {
+    if mark.since_ns >= now {
         return Told::NOTHING;
     }
     let rtt_us = microseconds(now - mark.since_ns);
@@ -312,7 +326,7 @@ fn received_twice(own: &DirectionRecord, peer: &DirectionRecord, segment: &Segme
 /// The receive window this segment offers, and the stalls it begins or ends. Tells if one
 /// begins.
 #[inline(always)]
-fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) -> Told {
+fn offer(own: &mut DirectionRecord, segment: &Segment, clock: &impl Clock) -> Told {
     if !segment.flags.ack() {
         return Told::NOTHING;
     }
@@ -332,12 +346,12 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, now: u64) -> Told {
         }
         own.zero_window_segments += without_fin;
         if own.stall_since_ms == 0 && current {
-            own.stall_since_ms = DirectionRecord::stall_clock_ms(now);
+            own.stall_since_ms = DirectionRecord::stall_clock_ms(clock.exact_ns());
             own.zero_window_stalls += 1;
             return Told::WINDOW_CLOSED;
         }
     } else if own.stall_since_ms != 0 && current {
-        let stalled_ms = own.stalling_ms(now);
+        let stalled_ms = own.stalling_ms(clock.exact_ns());
         own.stalled_ms = own.stalled_ms.saturating_add(stalled_ms);
         if stalled_ms > own.longest_stall_ms {
             own.longest_stall_ms = stalled_ms;
@@ -387,9 +401,10 @@ fn send(
     segment: &Segment,
     silent_ns: u64,
     now: u64,
+    clock: &impl Clock,
 ) -> Told {
     let probe = probes(own, peer, segment);
-    let mut told = offer(own, segment, now);
+    let mut told = offer(own, segment, clock);
     if probe || (segment.payload == 0 && !segment.flags.fin()) {
         return told;
     }
@@ -407,12 +422,14 @@ fn send(
     if after(end, own.seq_next) <= 0 {
         return told;
     }
-    let marked = own.mark.since_ns != 0 && after(peer.ack, own.mark.end) < 0;
+    // One sample in a tick is enough, and the next would need the exact time again.
+    let marked = own.mark.since_ns >= now
+        || own.mark.since_ns != 0 && after(peer.ack, own.mark.end) < 0;
     let skip = repeated.map_or(0, |repeated| repeated.whole_segments());
     if !marked && skip < segment.payload {
         let start = segment.seq.wrapping_add(skip);
         own.mark = Mark {
-            since_ns: now,
+            since_ns: clock.exact_ns(),
             start,
             end: start.wrapping_add(segment.segment_size.min(segment.payload - skip)),
         };
@@ -439,10 +456,10 @@ fn receive(
     own: &mut DirectionRecord,
     peer: &DirectionRecord,
     segment: &Segment,
-    now: u64,
+    clock: &impl Clock,
 ) -> Told {
     let probe = probes(own, peer, segment);
-    let mut told = offer(own, segment, now);
+    let mut told = offer(own, segment, clock);
     if probe || (segment.payload == 0 && !segment.flags.fin()) {
         return told;
     }
@@ -454,12 +471,12 @@ fn receive(
         own.mark.since_ns = 0;
     }
     if let Some(repeated) = Repeated::of(segment, own.seq_next) {
-        told = told | repair(head, own, peer, repeated, now);
+        told = told | repair(head, own, peer, repeated, clock);
     } else if after(segment.seq, own.seq_next) > 0 {
         own.mark = Mark {
             end: segment.seq,
             ..gap(own, peer).unwrap_or(Mark {
-                since_ns: now,
+                since_ns: clock.exact_ns(),
                 start: own.seq_next,
                 end: segment.seq,
             })
@@ -480,11 +497,11 @@ fn repair(
     own: &mut DirectionRecord,
     peer: &DirectionRecord,
     repeated: Repeated,
-    now: u64,
+    clock: &impl Clock,
 ) -> Told {
     let gap = gap(own, peer);
     let overtaken = match gap {
-        Some(gap) if now.saturating_sub(gap.since_ns) < overtaking_ns(head) => {
+        Some(gap) if clock.exact_ns().saturating_sub(gap.since_ns) < overtaking_ns(head) => {
             repeated.inside(gap.start, gap.end)
         }
         _ => Part::default(),

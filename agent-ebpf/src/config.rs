@@ -3,20 +3,38 @@
 
 use core::{hint::black_box, ptr};
 
-use sstpulse_common::{Told, packet::MOST_OFFSET};
+use sstpulse_common::{
+    Told,
+    index::{Geometry, Multipliers},
+    packet::MOST_OFFSET,
+};
 
 /// Which ports are watched: bit `port % 8` of byte `port / 8`.
 #[unsafe(no_mangle)]
 static PORTS: [u8; 8192] = [0; 8192];
 
-/// 1 to take a packet's time from its timestamp instead of the clock, for tests that run
-/// a program on packets of their own.
+/// Where time comes from: one of the constants below.
 #[unsafe(no_mangle)]
-static TIME_FROM_PACKET: u8 = 0;
+static CLOCK: u8 = 0;
 
-/// How many slots there are.
+/// The monotonic clock, and nothing else: kernels before 5.11 tell no coarse time.
+pub const EXACT: u8 = 0;
+/// The monotonic clock, and its last tick where that will do.
+pub const COARSE: u8 = 1;
+/// Timestamps of packets, for tests that run a program on packets of their own.
+pub const OF_PACKETS: u8 = 2;
+
+/// What flows are hashed with. Not frozen: nothing depends on the verifier knowing them.
 #[unsafe(no_mangle)]
-static SLOTS: u32 = 0;
+static mut MULTIPLIERS: Multipliers = [1; 9];
+
+/// How many buckets the index has, less one.
+#[unsafe(no_mangle)]
+static mut BUCKET_MASK: u32 = 1;
+
+/// The bits of an entry that hold a slot's number.
+#[unsafe(no_mangle)]
+static mut SLOT_MASK: u32 = 1;
 
 /// Whether a server's port is watched.
 #[inline(always)]
@@ -30,18 +48,30 @@ pub fn watches(port: u16) -> bool {
     byte & (1 << (port & 7)) != 0
 }
 
-/// Whether time comes from the packet's timestamp.
+/// Where time comes from.
 #[inline(always)]
-pub fn time_from_packet() -> bool {
+pub fn clock() -> u8 {
     // SAFETY: a static; volatile as above.
-    unsafe { ptr::read_volatile(&raw const TIME_FROM_PACKET) != 0 }
+    unsafe { ptr::read_volatile(&raw const CLOCK) }
 }
 
-/// How many slots there are.
+/// What flows are hashed with.
 #[inline(always)]
-pub fn slots() -> u32 {
-    // SAFETY: a static; volatile as above.
-    unsafe { ptr::read_volatile(&raw const SLOTS) }
+pub fn multipliers() -> &'static Multipliers {
+    // SAFETY: nobody writes it once the programs are loaded.
+    unsafe { &*(&raw const MULTIPLIERS) }
+}
+
+/// How large the index is.
+#[inline(always)]
+pub fn geometry() -> Geometry {
+    // SAFETY: as above.
+    unsafe {
+        Geometry {
+            bucket_mask: *(&raw const BUCKET_MASK),
+            slot_mask: *(&raw const SLOT_MASK),
+        }
+    }
 }
 
 /// Always 0. It is not frozen, so the verifier doesn't know.

@@ -3,10 +3,10 @@
 use core::hint::black_box;
 
 use aya_ebpf::{
-    helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes},
+    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_skb_load_bytes},
     programs::TcContext,
 };
-use sstpulse_common::{Bytes, Segment, View};
+use sstpulse_common::{Bytes, Clock, Segment, View};
 
 use crate::{config, maps};
 
@@ -60,15 +60,28 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// The time of this packet, in nanoseconds, on the monotonic clock.
+    fn timestamp(&self) -> u64 {
+        // SAFETY: the context is valid, as above.
+        unsafe { (*self.context.skb.skb).tstamp }
+    }
+}
+
+impl Clock for Packet<'_> {
     #[inline(always)]
-    pub fn now(&self) -> u64 {
-        if config::time_from_packet() {
-            // SAFETY: the context is valid, as above.
-            unsafe { (*self.context.skb.skb).tstamp }
-        } else {
+    fn coarse_ns(&self) -> u64 {
+        match config::clock() {
+            // SAFETY: has no precondition. The kernel has it, or the agent would not say so.
+            config::COARSE => unsafe { bpf_ktime_get_coarse_ns() },
+            _ => self.exact_ns(),
+        }
+    }
+
+    #[inline(always)]
+    fn exact_ns(&self) -> u64 {
+        match config::clock() {
+            config::OF_PACKETS => self.timestamp(),
             // SAFETY: has no precondition.
-            unsafe { bpf_ktime_get_ns() }
+            _ => unsafe { bpf_ktime_get_ns() },
         }
     }
 }

@@ -21,12 +21,15 @@
 
 mod config;
 mod context;
+mod index;
 mod maps;
 mod options;
 mod payloads;
 
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
-use sstpulse_common::{Framing, Parsed, Segment, Side, Skip, counters::Counter, observe, parse};
+use sstpulse_common::{
+    Framing, Parsed, Segment, Side, Skip, Tables as _, counters::Counter, observe, parse,
+};
 
 use crate::{
     context::{Headers, Packet},
@@ -58,13 +61,26 @@ pub fn sstpulse_out_ip(context: TcContext) -> i32 {
     watch(&context, Framing::Ip, Side::Server)
 }
 
-/// Frees the next slot, the highest first, and returns how many are left to free.
+/// Lets the flow of the next listed slot lead to it no more.
 ///
-/// The agent runs it for every slot before it attaches the others: freed from outside, each
-/// slot would take a system call.
+/// The agent runs it, and the next one, for many slots in one system call.
 #[classifier]
-pub fn sstpulse_free(_: TcContext) -> i32 {
-    maps::free_next().cast_signed()
+pub fn sstpulse_retire(_: TcContext) -> i32 {
+    if let Some(slot) = maps::next_chore()
+        && let Some(record) = maps::session(slot)
+    {
+        index::withdraw(&record.head.key, slot);
+    }
+    TC_ACT_UNSPEC
+}
+
+/// Frees the next listed slot.
+#[classifier]
+pub fn sstpulse_release(_: TcContext) -> i32 {
+    if let Some(slot) = maps::next_chore() {
+        Maps.release(slot);
+    }
+    TC_ACT_UNSPEC
 }
 
 #[inline(always)]
@@ -100,7 +116,7 @@ fn take(packet: &Packet<'_>, context: &TcContext, side: Side, parsed: &Parsed) {
     keep(kept, parsed);
     let Parsed { key, segment, .. } = &*kept;
     let payload = Payload(context.skb.skb);
-    observe(&mut Maps, side, key, segment, &payload, packet.now());
+    observe(&mut Maps, side, key, segment, &payload, packet);
 }
 
 /// Copies field by field. What lies between fields is not initialized, and old kernels let no

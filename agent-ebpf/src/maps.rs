@@ -3,21 +3,23 @@
 //! Sizes are the smallest that load; the agent sets the real ones, from its
 //! configuration, before it loads the programs.
 
-use core::ptr;
-
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_F_MMAPABLE, BPF_NOEXIST},
+    bindings::{BPF_ANY, BPF_F_MMAPABLE},
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, Stack},
     macros::btf_map,
 };
 use sstpulse_common::{
     ChunkHeader, FlowKey, HalfOpen, Notice, OptionReader, Parsed, Segment, SessionRecord, Tables,
-    Told, counters::Counter, observe::Found,
+    Told,
+    chores::{self, Chores},
+    counters::Counter,
+    observe::Found,
 };
 
 use crate::{
     config,
     context::Scratch,
+    index,
     payloads::{self, Chunk, Payload},
 };
 
@@ -25,14 +27,14 @@ use crate::{
 #[btf_map]
 static SESSIONS: Array<SessionRecord, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
-/// From a flow to its slot in [`SESSIONS`].
-#[btf_map]
-static INDEX: HashMap<FlowKey, u32, 1> = HashMap::new();
-
 /// Free slots. The agent fills it, the programs take from it; the last one freed is the
 /// first one used, which keeps the scan short.
 #[btf_map]
 static FREE_SLOTS: Stack<u32, 1> = Stack::new();
+
+/// Slots that something is to be done with.
+#[btf_map]
+static CHORES: Array<Chores, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 /// Attempts. A flood pushes out the oldest.
 #[btf_map]
@@ -117,23 +119,14 @@ pub fn session(slot: u32) -> Option<&'static mut SessionRecord> {
         .map(|record| unsafe { &mut *record })
 }
 
-/// Slots that [`free_next`] has freed.
-#[unsafe(no_mangle)]
-static mut FREED: u32 = 0;
-
-/// Frees the next slot, the highest first, and returns how many are left to free.
+/// The next of the slots that the agent has listed.
 #[inline(always)]
-pub fn free_next() -> u32 {
-    // SAFETY: the agent runs this in one place at a time.
-    let freed = unsafe { ptr::read_volatile(&raw const FREED) };
-    let Some(slot) = config::slots().checked_sub(freed + 1) else {
-        return 0;
-    };
-    // There is room for all.
-    let _ = FREE_SLOTS.push(slot, u64::from(BPF_ANY));
-    // SAFETY: as above.
-    unsafe { ptr::write_volatile(&raw mut FREED, freed + 1) };
-    slot
+pub fn next_chore() -> Option<u32> {
+    // SAFETY: array values never move, and the agent runs one program at a time on it.
+    let chores = unsafe { &mut *CHORES.get_ptr_mut(0)? };
+    let slot = chores.slots[chores.done as usize & (chores::MOST - 1)];
+    chores.done += 1;
+    Some(slot)
 }
 
 /// The maps as the tracker's tables.
@@ -144,8 +137,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn find(&mut self, key: &FlowKey) -> Option<u32> {
-        // SAFETY: the value is copied at once.
-        unsafe { INDEX.get(key).copied() }
+        index::find(key)
     }
 
     #[inline(always)]
@@ -165,13 +157,14 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn publish(&mut self, key: &FlowKey, slot: u32) -> bool {
-        INDEX.insert(key, slot, u64::from(BPF_NOEXIST)).is_ok()
+    fn publish(&mut self, _: &FlowKey, slot: u32) -> bool {
+        // The key is this CPU's.
+        index::publish(slot)
     }
 
     #[inline(always)]
-    fn withdraw(&mut self, key: &FlowKey) {
-        let _ = INDEX.remove(key);
+    fn withdraw(&mut self, key: &FlowKey, slot: u32) {
+        index::withdraw(key, slot);
     }
 
     #[inline(always)]

@@ -168,7 +168,7 @@ fn context(parsed: Option<&Parsed>, buffer: &Buffer) -> PacketContext {
 
 /// Fails unless both have the same of a flow, to the byte.
 fn same(kernel: &Kernel, tables: &Tables, key: &FlowKey) -> Result<()> {
-    let ours = kernel.slots.find(key).map(|slot| kernel.read(slot));
+    let ours = kernel.table.find(key);
     let native = tables.session(key);
     if ours.as_ref().map(IntoBytes::as_bytes) != native.map(IntoBytes::as_bytes) {
         bail!("the kernel has {ours:#?}, the native tracker {native:#?}");
@@ -186,8 +186,8 @@ fn forget_all(kernel: &mut Kernel) -> Result<()> {
     for slot in 0..kernel.capacity() {
         let record = kernel.read(slot);
         if record.head.state != 0 {
-            kernel.retire(&record.head.key, slot)?;
-            kernel.release(slot)?;
+            kernel.retire(&[slot])?;
+            kernel.release(&[slot])?;
         }
     }
     let attempts: Vec<_> = kernel.attempts().map(|(key, _)| key).collect();

@@ -4,6 +4,8 @@
 
 mod abi;
 mod attach;
+mod chores;
+mod mapped;
 mod notices;
 mod programs;
 mod sessions;
@@ -14,5 +16,5 @@ pub use attach::{
 };
 pub use notices::Messages;
 pub use programs::{Hooks, Kernel, KernelError, Limits, PacketContext};
-pub use sessions::{SessionTable, Slots};
+pub use sessions::SessionTable;
 pub use verifier::{Verified, verify};

@@ -1,21 +1,32 @@
 //! Loading the programs, with their maps sized and their constants set.
 
-use std::{collections::BTreeSet, num::NonZeroU32, panic::resume_unwind, thread};
+use std::{
+    array,
+    collections::BTreeSet,
+    hash::{BuildHasher as _, RandomState},
+    num::NonZeroU32,
+    panic::resume_unwind,
+    thread,
+};
 
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions, VerifierLogLevel, include_bytes_aligned,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf, Stack},
-    programs::{Program, ProgramError, SchedClassifier},
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{Program, ProgramFd, ProgramType, SchedClassifier},
+    sys::{BpfHelper, is_helper_supported},
 };
 use sstpulse_common::{
-    Counters, FlowKey, Framing, HalfOpen, SessionRecord, Side, counters::Counter,
+    Counters, FlowKey, Framing, HalfOpen, SessionRecord, Side,
+    counters::Counter,
+    index::{Geometry, Multipliers},
 };
 use thiserror::Error;
 
 use super::{
     abi::Abi,
+    chores::{Chore, Chores},
     notices::Messages,
-    sessions::{SessionTable, Slots},
+    sessions::SessionTable,
 };
 use crate::report::{Flows, Pulse};
 
@@ -66,12 +77,25 @@ impl Limits {
     pub fn bytes(self) -> u64 {
         /// What the kernel's hash map adds to key and value: element header and bucket.
         const HASH_OVERHEAD: u64 = 48 + 16;
-        let index = 40 + 8 + HASH_OVERHEAD;
+        /// A cache line.
+        const BUCKET: u64 = 64;
+        let spilled = 40 + 8 + HASH_OVERHEAD;
         let half_open = 40 + 64 + HASH_OVERHEAD + 16;
-        u64::from(self.sessions.get()) * (384 + index + 4)
+        let buckets = Geometry::of(self.sessions.get()).buckets();
+        let record = size_of::<SessionRecord>() as u64;
+        u64::from(self.sessions.get()) * (record + 4)
+            + u64::from(buckets) * BUCKET
+            + u64::from(self.spilled()) * spilled
             + u64::from(self.half_open.get()) * half_open
             + u64::from(self.notices())
             + u64::from(self.openings())
+    }
+
+    /// Sessions that may find their bucket of the index full: four times as many as do if all
+    /// slots are taken, and enough where chance has more to say.
+    fn spilled(self) -> u32 {
+        let sessions = self.sessions.get();
+        (sessions / 64).max(sessions.min(1_024))
     }
 
     /// Bytes of the ring buffer: a power of two of whole pages, room for a burst of a
@@ -95,6 +119,29 @@ impl Limits {
 /// A power of two of at least so many bytes.
 fn ring_size(bytes: u64) -> u32 {
     u32::try_from(bytes.next_power_of_two()).unwrap_or(1 << 31)
+}
+
+/// Where the programs take the time from, by the numbers they know it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Clock {
+    /// The monotonic clock, and nothing else.
+    Exact = 0,
+    /// The monotonic clock, and its last tick where that will do.
+    Coarse = 1,
+    /// Timestamps of packets.
+    OfPackets = 2,
+}
+
+impl Clock {
+    /// The best one there is: coarse time came with Linux 5.11.
+    pub(super) fn of_this_kernel() -> Self {
+        let helper = BpfHelper::BPF_FUNC_ktime_get_coarse_ns;
+        match is_helper_supported(ProgramType::SchedClassifier, helper) {
+            Ok(true) => Self::Coarse,
+            Ok(false) | Err(_) => Self::Exact,
+        }
+    }
 }
 
 /// The programs of one kind of interface.
@@ -146,8 +193,7 @@ pub struct Kernel {
     limits: Limits,
     /// The session records.
     pub table: SessionTable,
-    /// Who may use which record.
-    pub slots: Slots,
+    chores: Chores,
     half_open: HashMap<MapData, Abi<FlowKey>, Abi<HalfOpen>>,
     counters: PerCpuArray<MapData, u64>,
     notices: Option<RingBuf<MapData>>,
@@ -172,18 +218,18 @@ pub struct PacketContext {
 impl Kernel {
     /// Makes the maps, for programs that watch `ports`.
     pub fn load(ports: &BTreeSet<u16>, limits: Limits) -> Result<Self, KernelError> {
-        Self::load_with_clock(ports, limits, false)
+        Self::load_with_clock(ports, limits, Clock::of_this_kernel())
     }
 
     /// The same for [`Kernel::run`]: time comes from the packets.
     pub fn load_for_test_runs(ports: &BTreeSet<u16>, limits: Limits) -> Result<Self, KernelError> {
-        Self::load_with_clock(ports, limits, true)
+        Self::load_with_clock(ports, limits, Clock::OfPackets)
     }
 
     fn load_with_clock(
         ports: &BTreeSet<u16>,
         limits: Limits,
-        time_from_packet: bool,
+        clock: Clock,
     ) -> Result<Self, KernelError> {
         // Counters are one for each CPU, and can't be read without their number.
         aya::util::nr_cpus().map_err(|(path, error)| {
@@ -192,16 +238,17 @@ impl Kernel {
                 &error,
             )
         })?;
-        let mut ebpf = load_maps(ports, limits, time_from_packet, VerifierLogLevel::default())?;
+        let mut ebpf = load_maps(ports, limits, clock, VerifierLogLevel::default())?;
         let table = SessionTable::map(take(&mut ebpf, "SESSIONS")?)?;
-        free_all_slots(&mut ebpf)?;
+        let list = take(&mut ebpf, "CHORES")?;
+        let mut chores = Chores::load(&mut ebpf, list)?;
+        // The last one freed is the first to be used: the lowest, which keeps the scan short.
+        let all = (0..table.capacity()).rev();
+        chores.run(&mut ebpf, Chore::Release, all)?;
         Ok(Self {
             limits,
             table,
-            slots: Slots::new(
-                typed::<HashMap<_, Abi<FlowKey>, u32>>(&mut ebpf, "INDEX")?,
-                typed::<Stack<_, u32>>(&mut ebpf, "FREE_SLOTS")?,
-            ),
+            chores,
             half_open: typed(&mut ebpf, "HALF_OPEN")?,
             counters: typed(&mut ebpf, "COUNTERS")?,
             notices: Some(typed(&mut ebpf, "NOTICES")?),
@@ -236,6 +283,15 @@ impl Kernel {
     /// The stream of openings; `None` if it was taken before.
     pub fn openings(&mut self) -> Result<Option<Messages>, KernelError> {
         self.openings.take().map(Messages::openings).transpose()
+    }
+
+    /// The program that sees what `side` sends, for a benchmark to call.
+    pub fn program(&mut self, framing: Framing, side: Side) -> Result<&ProgramFd, KernelError> {
+        self.load_programs(framing)?;
+        let name = Hooks::of(framing).seeing(side);
+        classifier(&mut self.ebpf, name)?
+            .fd()
+            .map_err(|error| KernelError::new(format!("{name} is not loaded"), &error))
     }
 
     /// Runs the program that sees what `side` sends once, on a packet of our own.
@@ -284,12 +340,17 @@ impl Flows for Kernel {
         self.table.attend(slot, attention, small);
     }
 
-    fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), KernelError> {
-        self.slots.retire(key, slot)
+    fn retire(&mut self, slots: &[u32]) -> Result<(), KernelError> {
+        let slots = slots.iter().copied();
+        self.chores.run(&mut self.ebpf, Chore::Retire, slots)
     }
 
-    fn release(&mut self, slot: u32) -> Result<(), KernelError> {
-        self.slots.release(&mut self.table, slot)
+    fn release(&mut self, slots: &[u32]) -> Result<(), KernelError> {
+        for slot in slots {
+            self.table.clear(*slot);
+        }
+        let slots = slots.iter().copied();
+        self.chores.run(&mut self.ebpf, Chore::Release, slots)
     }
 
     /// Summed over all CPUs.
@@ -324,25 +385,28 @@ impl Flows for Kernel {
 pub(super) fn load_maps(
     ports: &BTreeSet<u16>,
     limits: Limits,
-    time_from_packet: bool,
+    clock: Clock,
     log: VerifierLogLevel,
 ) -> Result<Ebpf, KernelError> {
+    let geometry = Geometry::of(limits.sessions.get());
     let mut bits = [0_u8; 8192];
     for port in ports {
         bits[usize::from(port / 8)] |= 1 << (port % 8);
     }
-    let time_from_packet = u8::from(time_from_packet);
     EbpfLoader::new()
         .verifier_log_level(log)
         .map_max_entries("SESSIONS", limits.sessions.get())
-        .map_max_entries("INDEX", limits.sessions.get())
+        .map_max_entries("INDEX", geometry.buckets())
+        .map_max_entries("SPILLED", limits.spilled())
         .map_max_entries("FREE_SLOTS", limits.sessions.get())
         .map_max_entries("HALF_OPEN", limits.half_open.get())
         .map_max_entries("NOTICES", limits.notices())
         .map_max_entries("PAYLOADS", limits.openings())
         .override_global("PORTS", &bits[..], true)
-        .override_global("SLOTS", &limits.sessions.get(), true)
-        .override_global("TIME_FROM_PACKET", &time_from_packet, true)
+        .override_global("MULTIPLIERS", &random_multipliers()[..], true)
+        .override_global("BUCKET_MASK", &geometry.bucket_mask, true)
+        .override_global("SLOT_MASK", &geometry.slot_mask, true)
+        .override_global("CLOCK", &(clock as u8), true)
         .load(OBJECT)
         .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))
 }
@@ -357,35 +421,11 @@ fn load_program(name: &str, program: &mut Program) -> Result<(), KernelError> {
     program.load().map_err(fail)
 }
 
-/// Makes all slots free, the lowest the first to be used.
-fn free_all_slots(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    /// The program that frees one slot each time it runs.
-    const FREE: &str = "sstpulse_free";
-    /// The program doesn't look at it, but kernels refuse to run on an empty frame.
-    const PACKET: [u8; 60] = [0; 60];
-
-    let program = classifier(ebpf, FREE)?;
-    let fail = |error: &dyn std::error::Error| KernelError::new("can't free the slots", error);
-    program.load().map_err(|error| fail(&error))?;
-    let mut left = 1;
-    while left > 0 {
-        let options = TestRunOptions {
-            data_in: Some(&PACKET),
-            repeat: left,
-            ..TestRunOptions::new()
-        };
-        left = match program.test_run(options) {
-            Ok(result) => result.return_value,
-            // Stopped by a signal on the way; the next run tells how far it came.
-            Err(ProgramError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::EINTR) =>
-            {
-                1
-            }
-            Err(error) => return Err(fail(&error)),
-        };
-    }
-    program.unload().map_err(|error| fail(&error))
+/// Numbers that nobody can guess, to hash flows with.
+fn random_multipliers() -> Multipliers {
+    // The standard library's way to randomness.
+    let random = RandomState::new();
+    array::from_fn(|index| random.hash_one(index))
 }
 
 /// Counters of programs that another process may have loaded.

@@ -94,7 +94,7 @@ impl Tables {
         // Frames are filled up to their least length.
         let payload = &payload[..payload.len().min(parsed.segment.payload as usize)];
         let Parsed { key, segment, .. } = &parsed;
-        observe(self, side, key, segment, payload, buffer.time_ns);
+        observe(self, side, key, segment, payload, &buffer.time_ns);
         Ok((side, parsed))
     }
 
@@ -203,8 +203,10 @@ impl sstpulse_common::Tables for Tables {
         self.index.insert(*key, slot).is_none()
     }
 
-    fn withdraw(&mut self, key: &FlowKey) {
-        self.index.remove(key);
+    fn withdraw(&mut self, key: &FlowKey, slot: u32) {
+        if self.index.get(key) == Some(&slot) {
+            self.index.remove(key);
+        }
     }
 
     fn half_open(&mut self, key: &FlowKey) -> Option<&mut HalfOpen> {
@@ -293,16 +295,19 @@ impl Flows for Tables {
         head.small = small;
     }
 
-    fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), Infallible> {
-        if self.index.get(key) == Some(&slot) {
-            self.index.remove(key);
+    fn retire(&mut self, slots: &[u32]) -> Result<(), Infallible> {
+        for &slot in slots {
+            let key = self.records[slot as usize].head.key;
+            sstpulse_common::Tables::withdraw(self, &key, slot);
         }
         Ok(())
     }
 
-    fn release(&mut self, slot: u32) -> Result<(), Infallible> {
-        self.records[slot as usize].head.state = SlotState::FREE;
-        self.free.push(slot);
+    fn release(&mut self, slots: &[u32]) -> Result<(), Infallible> {
+        for &slot in slots {
+            self.records[slot as usize].head.state = SlotState::FREE;
+            self.free.push(slot);
+        }
         Ok(())
     }
 

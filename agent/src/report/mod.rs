@@ -46,10 +46,10 @@ pub trait Flows {
     /// Sets what is to be told of a session, and how long its small segments are: see
     /// [`SessionHead`](sstpulse_common::record::SessionHead).
     fn attend(&mut self, slot: u32, attention: u8, small: u8);
-    /// Lets the flow lead to the slot no more, if it still does.
-    fn retire(&mut self, key: &FlowKey, slot: u32) -> Result<(), Self::Error>;
-    /// Gives a slot back that was retired long enough ago for nobody to write to it.
-    fn release(&mut self, slot: u32) -> Result<(), Self::Error>;
+    /// Lets the flows in these slots lead to them no more, if they still do.
+    fn retire(&mut self, slots: &[u32]) -> Result<(), Self::Error>;
+    /// Gives slots back that were retired long enough ago for nobody to write to them.
+    fn release(&mut self, slots: &[u32]) -> Result<(), Self::Error>;
     /// What was counted so far.
     fn counters(&self) -> Result<Counters, Self::Error>;
     /// Attempts remembered now. Some may be missing if they change meanwhile.

@@ -468,7 +468,7 @@ impl Sessions {
             self.end(flows, teller, due.slot, now)?;
         }
         while let Some(due) = pop_due(&mut self.retired, now) {
-            flows.release(due.slot)?;
+            flows.release(&[due.slot])?;
             *self.slot(due.slot) = Slot::Empty;
         }
         while let Some(Reverse(due)) = self.looks.peek().copied()
@@ -491,8 +491,7 @@ impl Sessions {
         if !matches!(self.slot(slot), Slot::Live(_)) {
             return Ok(());
         }
-        let record = flows.read(slot);
-        flows.retire(&record.head.key, slot)?;
+        flows.retire(&[slot])?;
         // What came until the index forgot it belongs to it, too.
         let record = flows.read(slot);
         self.retired.push_back(Due {

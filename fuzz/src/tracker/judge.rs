@@ -369,7 +369,7 @@ impl Seen<'_> {
         }
         let mut apart = *before;
         for piece in pieces(segment) {
-            let told = track(&mut apart, self.side, &piece, self.now);
+            let told = track(&mut apart, self.side, &piece, &self.now);
             assert!(!told.has(Told::OTHER_INTERFACE), "the first took it over");
             if told.has(Told::OUT_OF_WINDOW) {
                 // The buffer's numbers were judged as one.

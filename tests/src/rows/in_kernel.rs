@@ -84,7 +84,7 @@ fn compare(programs: &mut Programs, conversation: &Conversation) -> Result<()> {
     run(kernel, conversation)?;
 
     let key = conversation.key();
-    let session = kernel.slots.find(&key).map(|slot| kernel.table.read(slot));
+    let session = kernel.table.find(&key);
     let expected = native.session;
     ensure!(session == expected, "{session:#?}\n{expected:#?}");
     let attempt = kernel.attempts().find(|(flow, _)| *flow == key);
