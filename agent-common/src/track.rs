@@ -139,10 +139,12 @@ fn plausible(
         return segment.flags.rst();
     }
     let old = after(segment.ack, client.ack.wrapping_sub(client_window)) < 0;
-    // A probe of one byte may have been taken for data, which does not move SND.NXT.
-    let probed = u32::from(server.window_probes != 0);
-    if old || after(segment.ack, server.seq_next.wrapping_add(probed)) <= 0 {
+    if old || after(segment.ack, server.seq_next) <= 0 {
         return !old;
+    }
+    // A probe of one byte may have been taken for data, which does not move SND.NXT.
+    if server.window_probes != 0 && after(segment.ack, server.seq_next) == 1 {
+        return true;
     }
     // It acknowledges what we have not seen: possible only if the server sends through an
     // interface that nobody watches, and therefore not through this one; or if a capture
@@ -281,8 +283,10 @@ fn acknowledge(own: &mut DirectionRecord, peer: &DirectionRecord, segment: &Segm
     if !segment.flags.ack() {
         return;
     }
-    let reported = received_twice(own, peer, segment);
-    own.dsack_dups = own.dsack_dups.saturating_add(reported);
+    if segment.duplicate != 0 {
+        let reported = received_twice(own, peer, segment);
+        own.dsack_dups = own.dsack_dups.saturating_add(reported);
+    }
     let advance = after(segment.ack, own.ack);
     if advance > 0 {
         own.ack = segment.ack;
@@ -314,7 +318,7 @@ fn received_twice(own: &DirectionRecord, peer: &DirectionRecord, segment: &Segme
     let dropped = after(peer.ack, segment.end()) > 0;
     let size = u32::from(peer.largest_segment);
     let impossible = bytes > own.largest_window().max(LEAST_WINDOW);
-    if bytes == 0 || impossible || dropped {
+    if impossible || dropped {
         0
     } else if size == 0 {
         1
@@ -332,6 +336,8 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, clock: &impl Clock) -> To
     }
     // Of a segment that was overtaken, the window is no more (RFC 9293, 3.10.7.4).
     let current = after(segment.ack, own.ack) >= 0;
+    // A stall that goes on shows here as well, in the line that every segment touches.
+    let was_closed = own.window == 0;
     if current {
         own.window = segment.window;
     }
@@ -350,7 +356,7 @@ fn offer(own: &mut DirectionRecord, segment: &Segment, clock: &impl Clock) -> To
             own.zero_window_stalls += 1;
             return Told::WINDOW_CLOSED;
         }
-    } else if own.stall_since_ms != 0 && current {
+    } else if was_closed && current && own.stall_since_ms != 0 {
         let stalled_ms = own.stalling_ms(clock.exact_ns());
         own.stalled_ms = own.stalled_ms.saturating_add(stalled_ms);
         if stalled_ms > own.longest_stall_ms {

@@ -86,17 +86,20 @@ pub fn sstpulse_release(_: TcContext) -> i32 {
 #[inline(always)]
 fn watch(context: &TcContext, framing: Framing, side: Side) -> i32 {
     let packet = Packet::new(context);
-    let parsed = match parse(&packet, framing, side, packet.length(), config::watches) {
-        Err(Skip::Truncated) => parse_copy(&packet, framing, side),
-        parsed => parsed,
+    let kept = match parse(&packet, framing, side, packet.length(), config::watches) {
+        Ok(parsed) => keep(&parsed),
+        Err(Skip::Truncated) => parse_copy(&packet, framing, side).and_then(|()| kept()),
+        Err(skip) => Err(skip),
     };
-    match parsed {
-        Ok(mut parsed) => {
+    match kept {
+        Ok(parsed) => {
             packet.offload(&mut parsed.segment);
             if parsed.options_matter {
-                options::complete(context, &mut parsed);
+                options::complete(context, parsed);
             }
-            take(&packet, context, side, &parsed);
+            let Parsed { key, segment, .. } = parsed;
+            let payload = Payload(context.skb.skb);
+            observe(&mut Maps, side, key, segment, &payload, &packet);
         }
         Err(Skip::NotOurs) => {}
         Err(Skip::Fragment) => maps::count(Counter::Fragments),
@@ -105,24 +108,21 @@ fn watch(context: &TcContext, framing: Framing, side: Side) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// Lets the tracker judge a segment.
+/// What this CPU judges.
 #[inline(always)]
-fn take(packet: &Packet<'_>, context: &TcContext, side: Side, parsed: &Parsed) {
-    // Not from the stack: it is small, and the verifier knows much of what stands there,
-    // and would follow the tracker for all that headers can say.
-    let Some(kept) = maps::parsed() else {
-        return;
-    };
-    keep(kept, parsed);
-    let Parsed { key, segment, .. } = &*kept;
-    let payload = Payload(context.skb.skb);
-    observe(&mut Maps, side, key, segment, &payload, packet);
+fn kept() -> Result<&'static mut Parsed, Skip> {
+    // It is there: the map has a value.
+    maps::parsed().ok_or(Skip::NotOurs)
 }
 
+/// Keeps what is to be judged. Not on the stack: it is small, and the verifier knows much of
+/// what stands there, and would follow the tracker for all that headers can say.
+///
 /// Copies field by field. What lies between fields is not initialized, and old kernels let no
 /// program read that.
 #[inline(always)]
-fn keep(kept: &mut Parsed, parsed: &Parsed) {
+fn keep(parsed: &Parsed) -> Result<&'static mut Parsed, Skip> {
+    let kept = kept()?;
     let Parsed {
         key,
         segment:
@@ -165,14 +165,16 @@ fn keep(kept: &mut Parsed, parsed: &Parsed) {
     segment.options = announced;
     segment.duplicate = duplicate;
     segment.hole_reported = hole_reported;
+    Ok(kept)
 }
 
-/// Parses headers that are not in the linear part of the buffer, from a copy: pulling
-/// them in would change the buffer for everyone after us.
+/// Parses headers that are not in the linear part of the buffer, from a copy (pulling them in
+/// would change the buffer for everyone after us), and keeps what they say.
 #[inline(never)]
-fn parse_copy(packet: &Packet<'_>, framing: Framing, side: Side) -> Result<Parsed, Skip> {
+fn parse_copy(packet: &Packet<'_>, framing: Framing, side: Side) -> Result<(), Skip> {
     let headers = Headers::copy(packet, 0).ok_or(Skip::Truncated)?;
-    parse(&headers, framing, side, packet.length(), config::watches)
+    let parsed = parse(&headers, framing, side, packet.length(), config::watches)?;
+    keep(&parsed).map(drop)
 }
 
 /// Licence of the programs, as the kernel reads it.
