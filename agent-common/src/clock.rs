@@ -2,11 +2,11 @@
 
 /// A monotonic clock, in nanoseconds.
 ///
-/// Inside the kernel, reading it to the nanosecond takes as long as all the counting of a
-/// segment, and holds up the CPU's other loads. So what may be late by a tick (1 to 10 ms, the
-/// kernel's `CONFIG_HZ`) takes the time of the last tick, and only what needs it the exact one.
+/// Inside the kernel, reading it to the nanosecond takes almost as long as all the counting of
+/// a segment, and holds up the CPU's other loads. So what may be late by a tick of the kernel (1
+/// to 10 ms, its `CONFIG_HZ`) takes the coarse time, and only what needs it the exact one.
 pub trait Clock {
-    /// The time of the last tick: never after the exact time.
+    /// The time, or as long ago as a tick; never after the exact time.
     fn coarse_ns(&self) -> u64;
     /// The exact time.
     fn exact_ns(&self) -> u64;

@@ -13,16 +13,10 @@ use sstpulse_common::{
 #[unsafe(no_mangle)]
 static PORTS: [u8; 8192] = [0; 8192];
 
-/// Where time comes from: one of the constants below.
+/// 1 to take a packet's time from its timestamp instead of the clock, for tests that run
+/// a program on packets of their own.
 #[unsafe(no_mangle)]
-static CLOCK: u8 = 0;
-
-/// The monotonic clock, and nothing else: kernels before 5.11 tell no coarse time.
-pub const EXACT: u8 = 0;
-/// The monotonic clock, and its last tick where that will do.
-pub const COARSE: u8 = 1;
-/// Timestamps of packets, for tests that run a program on packets of their own.
-pub const OF_PACKETS: u8 = 2;
+static TIME_FROM_PACKET: u8 = 0;
 
 /// What flows are hashed with. Not frozen: nothing depends on the verifier knowing them.
 #[unsafe(no_mangle)]
@@ -48,11 +42,11 @@ pub fn watches(port: u16) -> bool {
     byte & (1 << (port & 7)) != 0
 }
 
-/// Where time comes from.
+/// Whether time comes from the packet's timestamp.
 #[inline(always)]
-pub fn clock() -> u8 {
+pub fn time_from_packet() -> bool {
     // SAFETY: a static; volatile as above.
-    unsafe { ptr::read_volatile(&raw const CLOCK) }
+    unsafe { ptr::read_volatile(&raw const TIME_FROM_PACKET) != 0 }
 }
 
 /// What flows are hashed with.

@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use aya_ebpf::{
-    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_skb_load_bytes},
+    helpers::{bpf_jiffies64, bpf_ktime_get_ns, bpf_skb_load_bytes},
     programs::TcContext,
 };
 use sstpulse_common::{Bytes, Clock, Segment, View};
@@ -60,29 +60,66 @@ impl<'a> Packet<'a> {
         }
     }
 
+    #[inline(always)]
     fn timestamp(&self) -> u64 {
         // SAFETY: the context is valid, as above.
         unsafe { (*self.context.skb.skb).tstamp }
     }
 }
 
-impl Clock for Packet<'_> {
+/// The clock, in a run.
+pub struct Time {
+    /// The packet's own, if that is the time.
+    timestamp: u64,
+    tick: *mut Tick,
+}
+
+/// The last tick in which this CPU has judged a packet, and when it did so first.
+#[repr(C)]
+pub struct Tick {
+    jiffies: u64,
+    ns: u64,
+}
+
+impl Time {
+    /// The time of this packet; `tick` is this CPU's.
+    #[inline(always)]
+    pub fn new(packet: &Packet<'_>, tick: &'static mut Tick) -> Self {
+        let timestamp = if config::time_from_packet() {
+            packet.timestamp()
+        } else {
+            0
+        };
+        Self { timestamp, tick }
+    }
+}
+
+impl Clock for Time {
+    /// The kernel counts ticks in a word of memory, where its own coarse clock
+    /// (`bpf_ktime_get_coarse_ns`) takes 13 ns.
     #[inline(always)]
     fn coarse_ns(&self) -> u64 {
-        match config::clock() {
-            // SAFETY: has no precondition. The kernel has it, or the agent would not say so.
-            config::COARSE => unsafe { bpf_ktime_get_coarse_ns() },
-            _ => self.exact_ns(),
+        if config::time_from_packet() {
+            return self.timestamp;
         }
+        // SAFETY: has no precondition.
+        let jiffies = unsafe { bpf_jiffies64() };
+        // SAFETY: this CPU's, and nothing interrupts a program on its CPU.
+        let tick = unsafe { &mut *self.tick };
+        if tick.jiffies != jiffies {
+            tick.jiffies = jiffies;
+            tick.ns = self.exact_ns();
+        }
+        tick.ns
     }
 
     #[inline(always)]
     fn exact_ns(&self) -> u64 {
-        match config::clock() {
-            config::OF_PACKETS => self.timestamp(),
-            // SAFETY: has no precondition.
-            _ => unsafe { bpf_ktime_get_ns() },
+        if config::time_from_packet() {
+            return self.timestamp;
         }
+        // SAFETY: has no precondition.
+        unsafe { bpf_ktime_get_ns() }
     }
 }
 

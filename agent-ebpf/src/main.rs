@@ -32,8 +32,8 @@ use sstpulse_common::{
 };
 
 use crate::{
-    context::{Headers, Packet},
-    maps::Maps,
+    context::{Headers, Packet, Time},
+    maps::{Desk, Maps},
     payloads::Payload,
 };
 
@@ -86,20 +86,21 @@ pub fn sstpulse_release(_: TcContext) -> i32 {
 #[inline(always)]
 fn watch(context: &TcContext, framing: Framing, side: Side) -> i32 {
     let packet = Packet::new(context);
-    let kept = match parse(&packet, framing, side, packet.length(), config::watches) {
+    let desk = match parse(&packet, framing, side, packet.length(), config::watches) {
         Ok(parsed) => keep(&parsed),
-        Err(Skip::Truncated) => parse_copy(&packet, framing, side).and_then(|()| kept()),
+        Err(Skip::Truncated) => parse_copy(&packet, framing, side).and_then(|()| desk()),
         Err(skip) => Err(skip),
     };
-    match kept {
-        Ok(parsed) => {
+    match desk {
+        Ok(Desk { parsed, tick }) => {
             packet.offload(&mut parsed.segment);
             if parsed.options_matter {
                 options::complete(context, parsed);
             }
             let Parsed { key, segment, .. } = parsed;
             let payload = Payload(context.skb.skb);
-            observe(&mut Maps, side, key, segment, &payload, &packet);
+            let time = Time::new(&packet, tick);
+            observe(&mut Maps, side, key, segment, &payload, &time);
         }
         Err(Skip::NotOurs) => {}
         Err(Skip::Fragment) => maps::count(Counter::Fragments),
@@ -108,11 +109,11 @@ fn watch(context: &TcContext, framing: Framing, side: Side) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// What this CPU judges.
+/// What this CPU works with.
 #[inline(always)]
-fn kept() -> Result<&'static mut Parsed, Skip> {
+fn desk() -> Result<&'static mut Desk, Skip> {
     // It is there: the map has a value.
-    maps::parsed().ok_or(Skip::NotOurs)
+    maps::desk().ok_or(Skip::NotOurs)
 }
 
 /// Keeps what is to be judged. Not on the stack: it is small, and the verifier knows much of
@@ -121,8 +122,9 @@ fn kept() -> Result<&'static mut Parsed, Skip> {
 /// Copies field by field. What lies between fields is not initialized, and old kernels let no
 /// program read that.
 #[inline(always)]
-fn keep(parsed: &Parsed) -> Result<&'static mut Parsed, Skip> {
-    let kept = kept()?;
+fn keep(parsed: &Parsed) -> Result<&'static mut Desk, Skip> {
+    let desk = desk()?;
+    let kept = &mut desk.parsed;
     let Parsed {
         key,
         segment:
@@ -165,7 +167,7 @@ fn keep(parsed: &Parsed) -> Result<&'static mut Parsed, Skip> {
     segment.options = announced;
     segment.duplicate = duplicate;
     segment.hole_reported = hole_reported;
-    Ok(kept)
+    Ok(desk)
 }
 
 /// Parses headers that are not in the linear part of the buffer, from a copy (pulling them in

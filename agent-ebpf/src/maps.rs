@@ -18,7 +18,7 @@ use sstpulse_common::{
 
 use crate::{
     config,
-    context::Scratch,
+    context::{Scratch, Tick},
     index,
     payloads::{self, Chunk, Payload},
 };
@@ -52,9 +52,18 @@ static PAYLOADS: RingBuf<ChunkHeader, 4096> = RingBuf::new();
 #[btf_map]
 static CHUNK: PerCpuArray<Chunk, 1> = PerCpuArray::new();
 
-/// What is judged.
+/// What a CPU works with.
+#[repr(C)]
+pub struct Desk {
+    /// What is judged.
+    pub parsed: Parsed,
+    /// When.
+    pub tick: Tick,
+}
+
+/// What each CPU works with.
 #[btf_map]
-static PARSED: PerCpuArray<Parsed, 1> = PerCpuArray::new();
+static DESKS: PerCpuArray<Desk, 1> = PerCpuArray::new();
 
 /// [`Counter`]s.
 #[btf_map]
@@ -96,11 +105,17 @@ pub fn chunk() -> Option<*mut Chunk> {
     CHUNK.get_ptr_mut(0)
 }
 
+/// What this CPU works with.
+#[inline(always)]
+pub fn desk() -> Option<&'static mut Desk> {
+    // SAFETY: this CPU's value, and nothing interrupts a program on its CPU.
+    DESKS.get_ptr_mut(0).map(|desk| unsafe { &mut *desk })
+}
+
 /// What this CPU judges.
 #[inline(always)]
 pub fn parsed() -> Option<&'static mut Parsed> {
-    // SAFETY: this CPU's value, and nothing interrupts a program on its CPU.
-    PARSED.get_ptr_mut(0).map(|parsed| unsafe { &mut *parsed })
+    desk().map(|desk| &mut desk.parsed)
 }
 
 /// Hands a piece of an opening to the agent; false if there is no room.

@@ -12,8 +12,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions, VerifierLogLevel, include_bytes_aligned,
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{Program, ProgramFd, ProgramType, SchedClassifier},
-    sys::{BpfHelper, is_helper_supported},
+    programs::{Program, ProgramFd, SchedClassifier},
 };
 use sstpulse_common::{
     Counters, FlowKey, Framing, HalfOpen, SessionRecord, Side,
@@ -121,29 +120,6 @@ fn ring_size(bytes: u64) -> u32 {
     u32::try_from(bytes.next_power_of_two()).unwrap_or(1 << 31)
 }
 
-/// Where the programs take the time from, by the numbers they know it by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Clock {
-    /// The monotonic clock, and nothing else.
-    Exact = 0,
-    /// The monotonic clock, and its last tick where that will do.
-    Coarse = 1,
-    /// Timestamps of packets.
-    OfPackets = 2,
-}
-
-impl Clock {
-    /// The best one there is: coarse time came with Linux 5.11.
-    pub(super) fn of_this_kernel() -> Self {
-        let helper = BpfHelper::BPF_FUNC_ktime_get_coarse_ns;
-        match is_helper_supported(ProgramType::SchedClassifier, helper) {
-            Ok(true) => Self::Coarse,
-            Ok(false) | Err(_) => Self::Exact,
-        }
-    }
-}
-
 /// The programs of one kind of interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hooks {
@@ -218,18 +194,18 @@ pub struct PacketContext {
 impl Kernel {
     /// Makes the maps, for programs that watch `ports`.
     pub fn load(ports: &BTreeSet<u16>, limits: Limits) -> Result<Self, KernelError> {
-        Self::load_with_clock(ports, limits, Clock::of_this_kernel())
+        Self::load_with_clock(ports, limits, false)
     }
 
     /// The same for [`Kernel::run`]: time comes from the packets.
     pub fn load_for_test_runs(ports: &BTreeSet<u16>, limits: Limits) -> Result<Self, KernelError> {
-        Self::load_with_clock(ports, limits, Clock::OfPackets)
+        Self::load_with_clock(ports, limits, true)
     }
 
     fn load_with_clock(
         ports: &BTreeSet<u16>,
         limits: Limits,
-        clock: Clock,
+        time_from_packet: bool,
     ) -> Result<Self, KernelError> {
         // Counters are one for each CPU, and can't be read without their number.
         aya::util::nr_cpus().map_err(|(path, error)| {
@@ -238,7 +214,7 @@ impl Kernel {
                 &error,
             )
         })?;
-        let mut ebpf = load_maps(ports, limits, clock, VerifierLogLevel::default())?;
+        let mut ebpf = load_maps(ports, limits, time_from_packet, VerifierLogLevel::default())?;
         let table = SessionTable::map(take(&mut ebpf, "SESSIONS")?)?;
         let list = take(&mut ebpf, "CHORES")?;
         let mut chores = Chores::load(&mut ebpf, list)?;
@@ -385,7 +361,7 @@ impl Flows for Kernel {
 pub(super) fn load_maps(
     ports: &BTreeSet<u16>,
     limits: Limits,
-    clock: Clock,
+    time_from_packet: bool,
     log: VerifierLogLevel,
 ) -> Result<Ebpf, KernelError> {
     let geometry = Geometry::of(limits.sessions.get());
@@ -393,6 +369,7 @@ pub(super) fn load_maps(
     for port in ports {
         bits[usize::from(port / 8)] |= 1 << (port % 8);
     }
+    let time_from_packet = u8::from(time_from_packet);
     EbpfLoader::new()
         .verifier_log_level(log)
         .map_max_entries("SESSIONS", limits.sessions.get())
@@ -406,7 +383,7 @@ pub(super) fn load_maps(
         .override_global("MULTIPLIERS", &random_multipliers()[..], true)
         .override_global("BUCKET_MASK", &geometry.bucket_mask, true)
         .override_global("SLOT_MASK", &geometry.slot_mask, true)
-        .override_global("CLOCK", &(clock as u8), true)
+        .override_global("TIME_FROM_PACKET", &time_from_packet, true)
         .load(OBJECT)
         .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aya::{VerifierLogLevel, programs::ProgramError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::programs::{Clock, Hooks, KernelError, Limits, classifier, load_maps};
+use super::programs::{Hooks, KernelError, Limits, classifier, load_maps};
 
 /// What a program costs the verifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Verified {
 ///
 /// For tests: for a moment, this process can open no file.
 pub fn verify(ports: &BTreeSet<u16>, limits: Limits) -> Result<Vec<Verified>, KernelError> {
-    let mut ebpf = load_maps(ports, limits, Clock::of_this_kernel(), VerifierLogLevel::STATS)?;
+    let mut ebpf = load_maps(ports, limits, false, VerifierLogLevel::STATS)?;
     Hooks::names()
         .map(|name| {
             let program = classifier(&mut ebpf, name)?;
