@@ -3,10 +3,12 @@
 //! The tables may be the kernel's, filled by the programs, or a replay's, filled from a
 //! capture: what is told of them is the same.
 
+mod alike;
 mod attempts;
 mod host;
 mod known;
 mod lines;
+mod prefix;
 mod recent;
 mod sessions;
 mod watched;
