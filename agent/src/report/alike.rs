@@ -126,7 +126,13 @@ mod tests {
         for time_ns in [10, 30, 20, 20, 40] {
             times.push(time_ns);
         }
-        let cases = [(20, 0, 2), (20, 10, 4), (25, 5, 3), (100, 59, 0), (100, 60, 1)];
+        let cases = [
+            (20, 0, 2),
+            (20, 10, 4),
+            (25, 5, 3),
+            (100, 59, 0),
+            (100, 60, 1),
+        ];
         for (around, within, count) in cases {
             assert_eq!(times.around(around, within), count, "{around} ± {within}");
         }

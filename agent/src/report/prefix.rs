@@ -19,12 +19,14 @@ impl Prefix {
     pub(super) fn of(address: Address) -> Self {
         match IpAddr::from(address) {
             IpAddr::V4(address) => {
-                let [a, b, c, _] = address.octets();
-                Self::V4([a, b, c])
+                let mut first = [0; 3];
+                first.copy_from_slice(&address.octets()[..3]);
+                Self::V4(first)
             }
             IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, ..] = address.octets();
-                Self::V6([a, b, c, d, e, f])
+                let mut first = [0; 6];
+                first.copy_from_slice(&address.octets()[..6]);
+                Self::V6(first)
             }
         }
     }
