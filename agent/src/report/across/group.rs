@@ -127,7 +127,8 @@ impl Group {
 
     /// Whether what comes at this time may still make it a cluster.
     pub(super) const fn may_grow(&self, measure: &Measure, time_ns: u64) -> bool {
-        self.count > 0 && self.tally.last_ns + 2 * measure.window_ns > time_ns
+        let reach_ns = measure.window_ns.saturating_mul(2);
+        self.count > 0 && self.tally.last_ns.saturating_add(reach_ns) > time_ns
     }
 
     pub(super) fn add(&mut self, sign: &Sign, measure: &Measure, still_open: u32) {

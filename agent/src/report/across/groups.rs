@@ -211,7 +211,7 @@ impl Rules {
                 (self.together_ns, self.alike, share_percent)
             }
             // Whoever is idle sends nothing for up to a hello before the path dies.
-            ClusterCode::PathsDead => (2 * self.hello_ns, self.alike, share_percent),
+            ClusterCode::PathsDead => (self.hello_ns.saturating_mul(2), self.alike, share_percent),
             // A few scans of a quiet server look like this.
             ClusterCode::ClientsCutOff if key.is_of_prefixes() => {
                 (CUT_OFF_NS, self.limits.least, share_percent)

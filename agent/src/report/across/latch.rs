@@ -30,7 +30,10 @@ impl Latch {
             .cleared_ns
             .is_some_and(|cleared_ns| now.saturating_sub(cleared_ns) < MOST_CALM_NS);
         self.calm_ns = if is_back {
-            (self.calm_ns * 2).min(MOST_CALM_NS).max(calm_ns)
+            self.calm_ns
+                .saturating_mul(2)
+                .min(MOST_CALM_NS)
+                .max(calm_ns)
         } else {
             calm_ns
         };

@@ -6,7 +6,7 @@
 //!
 //! Memory is bounded, whatever comes: 1,024 [groups](groups) with 20 members each (3 MiB at
 //! most), [sessions open](live) by 65,536 servers and as many prefixes (5 MiB), and an hour by
-//! minutes of 16 server [names](ledger) (40 KiB).
+//! minutes of 16 server [names](ledger) (50 KiB).
 
 mod alarm;
 mod group;
