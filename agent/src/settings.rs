@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{
     cli::ConfigFile,
-    diagnosis::Thresholds,
+    diagnosis::{ClusterLimits, Thresholds},
     failure::Failure,
     kernel::{HookChoice, Limits},
 };
@@ -74,6 +74,10 @@ pub struct Settings {
     /// Where verdicts draw their lines; in the configuration alone.
     #[arg(skip)]
     pub thresholds: Option<Thresholds>,
+
+    /// Where `cluster.anomaly` draws its lines; in the configuration alone.
+    #[arg(skip)]
+    pub limits: Option<ClusterLimits>,
 }
 
 /// What holds.
@@ -95,6 +99,8 @@ pub struct Config {
     pub hook: HookChoice,
     /// Where verdicts draw their lines.
     pub thresholds: Thresholds,
+    /// Where `cluster.anomaly` draws its lines.
+    pub cluster_limits: ClusterLimits,
 }
 
 /// The port that is watched if none is named.
@@ -134,6 +140,7 @@ impl Config {
             max_sessions,
             hook,
             thresholds,
+            limits: cluster_limits,
         } = settings;
         if interfaces.iter().all(String::is_empty) {
             bail!("no interface is named; say which one clients come in by, as in `-i eth0`");
@@ -165,6 +172,7 @@ impl Config {
             },
             hook: hook.unwrap_or_default(),
             thresholds: thresholds.unwrap_or_default(),
+            cluster_limits: cluster_limits.unwrap_or_default(),
         })
     }
 }
@@ -184,6 +192,7 @@ impl Settings {
             max_sessions: self.max_sessions.or(other.max_sessions),
             hook: self.hook.or(other.hook),
             thresholds: self.thresholds.or(other.thresholds),
+            limits: self.limits.or(other.limits),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io::Read, num::NonZeroUsize, ops::ControlFlow, time::Duration};
 
 use sstpulse::{
-    diagnosis::Thresholds,
+    diagnosis::{ClusterLimits, Thresholds},
     event::{CaptureStats, PassedOverStats, ReplayStopReason, SessionStats},
     output::Output,
     replay::{CaptureEvent, Config, Limits, Summary, Timeline, read},
@@ -47,6 +47,7 @@ fn config() -> Config {
             half_open: NonZeroUsize::new(64).expect("it is not zero"),
         },
         thresholds: Thresholds::default(),
+        cluster_limits: ClusterLimits::default(),
     }
 }
 

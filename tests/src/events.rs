@@ -60,6 +60,7 @@ lines! {
     "session.anomaly" SessionAnomaly session_anomaly
     "session.end" SessionEnd session_end
     "attempt.failed" AttemptFailed attempt_failed
+    "cluster.anomaly" ClusterAnomaly cluster_anomaly
     "replay.start" ReplayStart replay_start
     "replay.stop" ReplayStop replay_stop
 }
@@ -81,7 +82,7 @@ contract! {
     AgentStats {
         schema: String, time: String, seq: u64, host: String, interface: Option<String>,
         sessions: Sessions, attempts: Attempts, lost: Lost, passed_over: PassedOver, lines: u64,
-        missing_interfaces: Vec<String>, process: ProcessStats,
+        rates: Rates, missing_interfaces: Vec<String>, process: ProcessStats,
     }
     Sessions {
         live: u64, capacity: u32, started: u64, started_midstream: u64, ended: u64, ended_fin: u64,
@@ -91,10 +92,22 @@ contract! {
     #[derive(PartialEq, Eq, Default)]
     Lost {
         table_full_segments: u64, index_refused_segments: u64, half_open_refused: u64,
-        notices: u64, payloads: u64, lines_dropped: u64, lines_failed: u64,
+        notices: u64, payloads: u64, clusters: u64, lines_dropped: u64, lines_failed: u64,
     }
     PassedOver {
         fragments: u64, malformed: u64, out_of_window: u64, other_interface: u64, no_session: u64,
+    }
+    Rates { minutes: u64, total: Rate, servers: Vec<ServerRate>, others: Rate }
+    Rate {
+        attempts: u64, established: u64, failed: u64, ended: u64, dropped: u64,
+        dropped_percent: Option<f32>, baseline: Option<Baseline>,
+    }
+    ServerRate {
+        name: String, attempts: u64, established: u64, failed: u64, ended: u64, dropped: u64,
+        dropped_percent: Option<f32>, baseline: Option<Baseline>,
+    }
+    Baseline {
+        attempts: f32, established: f32, failed: f32, dropped: f32, dropped_percent: Option<f32>,
     }
     ProcessStats { cpu_ms: u64, rss_bytes: u64 }
     HostHealth {
@@ -209,6 +222,21 @@ contract! {
         timeouts: Option<u32>, largest_lost: Option<u32>, silent_ms: Option<u64>,
         rtt_min_us: Option<u32>, rtt_smoothed_us: Option<u32>,
     }
+    ClusterAnomaly {
+        schema: String, time: String, seq: u64, host: String, interface: Option<String>,
+        cluster: Cluster,
+    }
+    Cluster {
+        code: String, state: String, scope: Scope, since: String, lasted_ms: u64, count: u64,
+        members: Vec<String>, evidence: ClusterEvidence, advice: String,
+    }
+    Scope { kind: String, value: Option<String> }
+    ClusterEvidence {
+        still_open: Option<u64>, client_prefix: Option<String>, idle_ms: Option<u64>,
+        timeout_of: Option<String>, unanswered: Option<u64>, refused: Option<u64>,
+        of: Option<u64>, percent: Option<f32>, limit_percent: Option<f32>,
+        baseline_percent: Option<f32>, rtt_us: Option<u64>, limit_us: Option<u64>,
+    }
     Verdict {
         code: String, confidence: String, by: String, evidence: Box<Evidence>, also: Vec<String>,
         advice: String,
@@ -244,6 +272,7 @@ contract! {
     ReplayStop {
         schema: String, time: String, seq: u64, host: String, interface: Option<String>,
         reason: String, error: Option<String>, capture: Captured, totals: Totals,
+        rates: Rates,
     }
     Captured {
         packets: u64, bytes: u64, first: Option<String>, last: Option<String>, other: u64,

@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use lab::{accuracy::captures_folder, agent::binary, events::Line};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sstpulse::{
-    diagnosis::{RULES, Thresholds, advice},
-    event::Code,
+    diagnosis::{ClusterLimits, RULES, Thresholds, advice},
+    event::{ClusterCode, Code},
     settings::Settings,
 };
 
@@ -48,8 +49,13 @@ fn schema() -> Result<Value> {
 
 /// The codes of verdicts, as the schema has them.
 fn codes() -> Result<Vec<String>> {
+    variants("Code")
+}
+
+/// The values of an enum, as the schema has them.
+fn variants(name: &str) -> Result<Vec<String>> {
     let schema = schema()?;
-    let codes = schema["$defs"]["Code"]["oneOf"].as_array();
+    let codes = schema["$defs"][name]["oneOf"].as_array();
     let codes = codes.context("the schema has no codes")?.iter();
     codes
         .map(|code| Ok(code["const"].as_str().context("no constant")?.to_owned()))
@@ -69,7 +75,7 @@ fn each_sample_of_an_event_fits_the_schema_and_the_contract() -> Result<()> {
         serde_json::from_str::<Line>(block).context(block.to_owned())?;
         kinds.insert(sample["type"].as_str().unwrap_or_default().to_owned());
     }
-    assert_eq!(kinds.len(), 12, "one sample of each type: {kinds:?}");
+    assert_eq!(kinds.len(), 13, "one sample of each type: {kinds:?}");
     Ok(())
 }
 
@@ -117,7 +123,7 @@ fn each_section_gives_the_advice_of_its_code() -> Result<()> {
 }
 
 /// The code as lines have it.
-fn name_of(code: Code) -> Result<String> {
+fn name_of(code: impl Serialize) -> Result<String> {
     let name = serde_json::to_value(code)?;
     Ok(name.as_str().context("no name")?.to_owned())
 }
@@ -159,7 +165,7 @@ fn each_threshold_is_named_with_its_default() -> Result<()> {
     };
     let settings: Settings = toml::from_str(block)?;
     assert_eq!(settings.thresholds, Some(Thresholds::default()));
-    for name in thresholds() {
+    for name in names::<Thresholds>() {
         assert!(
             block.contains(&format!("\n{name} = ")),
             "{name} is not in {block}"
@@ -169,17 +175,64 @@ fn each_threshold_is_named_with_its_default() -> Result<()> {
     Ok(())
 }
 
-/// The names of all thresholds: what is told of one that does not exist.
-fn thresholds() -> Vec<String> {
-    let error = toml::from_str::<Thresholds>("no-such-threshold = 1").expect_err("there is none");
+/// The names of all settings of a kind: what is told of one that does not exist.
+fn names<T: DeserializeOwned + std::fmt::Debug>() -> Vec<String> {
+    let error = toml::from_str::<T>("no-such-setting = 1").expect_err("there is none");
     let names: Vec<_> = error
         .message()
         .split('`')
         .skip(1)
         .step_by(2)
-        .filter(|name| *name != "no-such-threshold")
+        .filter(|name| *name != "no-such-setting")
         .map(str::to_owned)
         .collect();
     assert!(names.len() > 1, "{error}");
     names
+}
+
+#[test]
+fn each_limit_is_named_with_its_default() -> Result<()> {
+    let document = read("docs/clusters.md")?;
+    let [block] = blocks(&document, "toml")[..] else {
+        panic!("there is one sample of a configuration");
+    };
+    let settings: Settings = toml::from_str(block)?;
+    assert_eq!(settings.limits, Some(ClusterLimits::default()));
+    for name in names::<ClusterLimits>() {
+        assert!(
+            block.contains(&format!("\n{name} = ")),
+            "{name} is not in {block}"
+        );
+        assert!(document.contains(&format!("| `{name}` |")), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn each_kind_of_cluster_has_its_section_with_its_advice() -> Result<()> {
+    let sections = sections(&read("docs/clusters.md")?);
+    let codes: BTreeSet<_> = variants("ClusterCode")?.into_iter().collect();
+    assert_eq!(codes, sections.keys().cloned().collect());
+    let mut advised = BTreeSet::new();
+    for code in ClusterCode::ALL {
+        let name = name_of(code)?;
+        let section = sections.get(&name).context(name.clone())?;
+        assert!(section.contains(code.advice()), "{name}: {}", code.advice());
+        advised.insert(name);
+    }
+    assert_eq!(advised, codes);
+    Ok(())
+}
+
+#[test]
+fn everything_that_shows_a_cluster_is_named() -> Result<()> {
+    let document = read("docs/clusters.md")?;
+    let schema = schema()?;
+    for (kind, what) in [("ClusterEvidence", "evidence"), ("Rate", "rates")] {
+        let names = schema["$defs"][kind]["properties"].as_object();
+        for name in names.context(what)?.keys() {
+            assert!(document.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+    Ok(())
 }

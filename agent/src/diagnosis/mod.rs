@@ -7,6 +7,7 @@
 mod advice;
 mod facts;
 mod health;
+mod limits;
 mod rules;
 mod said;
 mod thresholds;
@@ -15,6 +16,7 @@ pub use advice::advice;
 pub(crate) use facts::percent;
 pub use facts::{Facts, HostFacts, Neighbours, Quiet, Reset, Timeouts};
 pub use health::{Interval, health};
+pub use limits::ClusterLimits;
 pub use rules::{RULES, Rule, Word, closed_by_server, judge, judge_attempt, judge_ongoing};
 pub use said::{Said, Sayings};
 pub use thresholds::Thresholds;

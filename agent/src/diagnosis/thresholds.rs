@@ -86,7 +86,7 @@ impl Default for Thresholds {
 }
 
 /// Reads a time that is not negative.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let given = SignedDuration::deserialize(deserializer)?;
     Duration::try_from(given)
         .map_err(|_| D::Error::custom(format!("{given:#} is negative; a time can't be")))

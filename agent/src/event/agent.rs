@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Head;
+use super::{Head, Rates};
 use crate::kernel::Hook;
 
 /// The agent is attached and watching.
@@ -76,6 +76,8 @@ pub struct AgentStats<'a> {
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
     pub totals: Totals,
+    /// How often tunnels came up, failed and were dropped in the last hour.
+    pub rates: Rates,
     /// Watched interfaces that don't exist at the moment.
     pub missing_interfaces: Vec<&'a str>,
     /// What the agent itself takes.
@@ -146,6 +148,8 @@ pub struct LostStats {
     pub notices: u64,
     /// Segments of TLS handshakes that came too fast; what they show is not known.
     pub payloads: u64,
+    /// Failures that may have been the first of a cluster, forgotten for newer ones.
+    pub clusters: u64,
     /// Lines that the output was too slow to take.
     pub lines_dropped: u64,
     /// Lines that the output failed to write.

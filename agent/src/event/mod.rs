@@ -5,8 +5,10 @@
 
 mod agent;
 mod anomaly;
+mod cluster;
 mod host;
 mod of_record;
+mod rates;
 mod replay;
 mod session;
 mod tls;
@@ -20,11 +22,13 @@ pub use anomaly::{
     Anomaly, AnomalyCode, AnomalyEvidence, AnomalyState, Grade, Health, HealthReason,
     SessionAnomaly,
 };
+pub use cluster::{Cluster, ClusterAnomaly, ClusterCode, ClusterEvidence, Scope, ScopeKind};
 pub use host::{
     Conntrack, Count, HostHealth, HostState, InterfaceCounters, Listener, ListenerProcess,
     Pressure, Softnet, Stall, TcpCounters, TcpMemoryLimit, TcpSockets,
 };
 pub(crate) use of_record::known;
+pub use rates::{Baseline, Rate, Rates, ServerRate};
 pub use replay::{CaptureStats, ReplayStart, ReplayStop, ReplayStopReason};
 pub use session::{
     About, Attempt, AttemptFailed, AttemptOutcome, CloseBy, CloseHow, Counters, DirectionTotals,
@@ -83,6 +87,9 @@ pub enum Event<'a> {
     /// A connection was tried, and no handshake completed.
     #[serde(rename = "attempt.failed")]
     AttemptFailed(AttemptFailed<'a>),
+    /// Several sessions fail alike, or do so no more.
+    #[serde(rename = "cluster.anomaly")]
+    ClusterAnomaly(ClusterAnomaly<'a>),
     /// A capture is read, by `sstpulse replay`.
     #[serde(rename = "replay.start")]
     ReplayStart(ReplayStart<'a>),
@@ -103,8 +110,8 @@ pub struct Head<'a> {
     pub seq: u64,
     /// Name of this host.
     pub host: &'a str,
-    /// The watched interface that the line is about; null on lines about the agent
-    /// or the host.
+    /// The watched interface that the line is about; null on lines about the agent,
+    /// the host or a cluster.
     pub interface: Option<Cow<'a, str>>,
 }
 

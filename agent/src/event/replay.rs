@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Head, Time, Totals};
+use super::{Head, Rates, Time, Totals};
 
 /// A capture is read. The times of all lines are the capture's.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -41,6 +41,8 @@ pub struct ReplayStop<'a> {
     pub capture: CaptureStats,
     /// What the replay brought.
     pub totals: Totals,
+    /// How often tunnels came up, failed and were dropped in the capture's last hour.
+    pub rates: Rates,
 }
 
 /// Why a capture is not read any further.

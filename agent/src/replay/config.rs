@@ -14,7 +14,11 @@ use super::{
     tables::Limits,
     watched::{Server, Watched},
 };
-use crate::{cli::ConfigFile, diagnosis::Thresholds, settings};
+use crate::{
+    cli::ConfigFile,
+    diagnosis::{ClusterLimits, Thresholds},
+    settings,
+};
 
 /// Arguments of `replay`.
 #[derive(Clone, Debug, Args)]
@@ -69,9 +73,11 @@ pub struct Config {
     pub dead_after: Duration,
     /// Sizes of the tables.
     pub limits: Limits,
-    /// Where verdicts draw their lines. Of a configuration, only these are taken: the rest is
-    /// about the host it is for.
+    /// Where verdicts draw their lines. Of a configuration, only these and the limits are taken:
+    /// the rest is about the host it is for.
     pub thresholds: Thresholds,
+    /// Where `cluster.anomaly` draws its lines.
+    pub cluster_limits: ClusterLimits,
 }
 
 /// As many attempts as the agent remembers.
@@ -86,6 +92,7 @@ impl Config {
         } else {
             arguments.port.iter().copied().collect()
         };
+        let said = settings::read(&arguments.config)?;
         Ok(Self {
             ports,
             servers: arguments.server.clone(),
@@ -95,9 +102,8 @@ impl Config {
                 sessions: settings::MOST_SESSIONS,
                 half_open: HALF_OPEN,
             },
-            thresholds: settings::read(&arguments.config)?
-                .thresholds
-                .unwrap_or_default(),
+            thresholds: said.thresholds.unwrap_or_default(),
+            cluster_limits: said.limits.unwrap_or_default(),
         })
     }
 

@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     event::{CaptureStats, Event, ReplayStart, ReplayStop, ReplayStopReason, Totals},
     output::Output,
-    report::{self, Attempts, Flows as _, InterfaceNames, Lines, Sessions, Teller},
+    report::{self, Across, Attempts, Flows as _, InterfaceNames, Lines, Sessions, Teller},
 };
 
 /// What the agent knows and tells, at some time of the capture.
@@ -26,6 +26,7 @@ pub struct Timeline {
     tables: Tables,
     sessions: Sessions,
     attempts: Attempts,
+    across: Across,
     lines: Lines,
     interfaces: Names,
     capture: CaptureStats,
@@ -61,6 +62,7 @@ impl Timeline {
                 config.thresholds.clone(),
             ),
             attempts: Attempts::default(),
+            across: Across::new(&config.thresholds, &config.cluster_limits),
             lines: Lines::new(output, Clock::of_day()),
             config,
             file: file.map(|path| path.display().to_string()),
@@ -156,6 +158,7 @@ impl Timeline {
             self.settle(at);
         } else {
             self.scan(at);
+            self.across.tell(&mut self.lines, at);
             // What no packet changes, only time does: then the last look before the next
             // packet finds as much as all in between.
             let interval = self.interval_ns();
@@ -178,6 +181,7 @@ impl Timeline {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
+            across: &mut self.across,
         };
         let Ok(()) = self.sessions.settle(&mut self.tables, &mut teller, now);
     }
@@ -186,6 +190,7 @@ impl Timeline {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
+            across: &mut self.across,
         };
         for message in self.tables.take_messages() {
             self.sessions.take(&mut self.tables, &mut teller, &message);
@@ -200,6 +205,7 @@ impl Timeline {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
+            across: &mut self.across,
         };
         let dead = self
             .sessions
@@ -265,15 +271,24 @@ impl Timeline {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
+            across: &mut self.across,
         };
         let Ok(()) = self
             .sessions
             .end_lingering(&mut self.tables, &mut teller, now);
         self.sessions.leave_open(&self.tables, &mut teller);
+        self.across.tell_last(&mut self.lines, now);
 
         let counters: Result<_, Infallible> = self.tables.counters();
         let Ok(counters) = counters;
-        let totals = report::totals(&counters, &self.sessions, &self.attempts, &self.lines);
+        let totals = report::totals(
+            &counters,
+            &self.sessions,
+            &self.attempts,
+            &self.across,
+            &self.lines,
+        );
+        let rates = self.across.rates();
         let capture = self.capture;
         tracing::info!(
             "{} packets: {} sessions, {} of them still open; {} failed attempts",
@@ -290,6 +305,7 @@ impl Timeline {
                 error,
                 capture,
                 totals,
+                rates,
             })
         });
         self.lines.finish()?;

@@ -98,6 +98,9 @@ fn tell(teller: &mut Teller<'_>, key: &FlowKey, half_open: &HalfOpen) {
         client_mss: known(half_open.client_options.mss),
     };
     let verdict = judge_attempt(half_open, HostFacts::default());
+    teller
+        .across
+        .attempt_failed(key, half_open.last_ns, attempt.outcome, &verdict);
     let interface = teller
         .interfaces
         .name(half_open.client_ifindex)

@@ -3,14 +3,18 @@
 //! The tables may be the kernel's, filled by the programs, or a replay's, filled from a
 //! capture: what is told of them is the same.
 
+mod across;
+mod alike;
 mod attempts;
 mod host;
 mod known;
 mod lines;
+mod prefix;
 mod recent;
 mod sessions;
 mod watched;
 
+pub(crate) use across::Across;
 pub(crate) use attempts::Attempts;
 pub(crate) use host::HostMemory;
 pub(crate) use lines::Lines;
@@ -93,10 +97,12 @@ pub(crate) trait InterfaceNames {
     fn name(&self, index: u32) -> Option<&str>;
 }
 
-/// Where events go, and what they say of interfaces.
+/// Where events go, what they say of interfaces, and what they have in common.
 pub(crate) struct Teller<'a> {
     pub(crate) lines: &'a mut Lines,
     pub(crate) interfaces: &'a dyn InterfaceNames,
+    /// What is told of one session also counts for all of them.
+    pub(crate) across: &'a mut Across,
 }
 
 /// What a run has brought so far.
@@ -104,6 +110,7 @@ pub(crate) fn totals(
     counters: &Counters,
     sessions: &Sessions,
     attempts: &Attempts,
+    across: &Across,
     lines: &Lines,
 ) -> Totals {
     Totals {
@@ -115,6 +122,7 @@ pub(crate) fn totals(
             half_open_refused: counters.get(Counter::HalfOpenRefused),
             notices: counters.get(Counter::NoticesLost),
             payloads: counters.get(Counter::PayloadsLost),
+            clusters: across.displaced(),
             lines_dropped: lines.output().dropped(),
             lines_failed: lines.output().failed(),
         },
@@ -140,6 +148,11 @@ pub(crate) fn host_name() -> String {
 /// Whole milliseconds.
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whole nanoseconds.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A number that differs from run to run.

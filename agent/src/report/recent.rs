@@ -1,22 +1,22 @@
 //! What happened lately: what verdicts on one session owe to others.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::IpAddr,
-};
+use std::{collections::HashMap, ops::RangeInclusive};
 
 use sstpulse_common::Address;
 
+use super::{
+    alike::{Alike, Times},
+    prefix::Prefix,
+};
 use crate::{diagnosis::Neighbours, event::Previous};
-
-/// Endings of a kind that are remembered.
-const MOST_ENDINGS: usize = 4_096;
 
 /// Clients that are remembered: those that came lately, and those that lost a session.
 const MOST_CLIENTS: usize = 65_536;
 
-/// How far two ages, or two times of idleness, may be apart and still be the same.
-const SAME_NS: u64 = 2_000_000_000;
+/// How far two ages, or two times of idleness, may be apart and still be the same, in
+/// tenths of a second, to which they are compared.
+const SAME: u64 = 20;
+const TENTH_NS: u64 = 100_000_000;
 
 /// Two clients of a prefix that come within this time are two.
 const CROWDED_NS: u64 = 1_000_000_000;
@@ -28,16 +28,15 @@ const CUT_OFF_NS: u64 = 600_000_000_000;
 const LIKE_NS: u64 = 86_400_000_000_000;
 
 /// What happened lately.
-#[derive(Default)]
 pub(super) struct Recent {
     /// When the server closed sessions without a word.
-    died: Endings<()>,
-    /// At what age the server said goodbye.
-    ages: Endings<u64>,
-    /// After what idleness sessions died or were reset.
-    idles: Endings<u64>,
+    died: Times,
+    /// At what age the server said goodbye, in tenths of a second.
+    ages: Alike<u64>,
+    /// After what idleness sessions died or were reset, in tenths of a second.
+    idles: Alike<u64>,
     /// Prefixes of clients that were cut off after their `ClientHello`.
-    cut_off: Endings<Prefix>,
+    cut_off: Alike<Prefix>,
     clients: HashMap<Address, Client>,
     prefixes: HashMap<Prefix, Arrival>,
 }
@@ -67,49 +66,6 @@ struct Lost {
     attempts: u32,
 }
 
-/// The network a client is in: of IPv4 the first 24 bits, of IPv6 the first 48.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Prefix([u8; 6]);
-
-impl Prefix {
-    /// The prefix of an address.
-    pub(super) fn of(address: Address) -> Self {
-        let mut prefix = [0; 6];
-        match IpAddr::from(address) {
-            IpAddr::V4(address) => prefix[..3].copy_from_slice(&address.octets()[..3]),
-            IpAddr::V6(address) => prefix.copy_from_slice(&address.octets()[..6]),
-        }
-        Self(prefix)
-    }
-}
-
-/// Endings of a kind, the latest last.
-struct Endings<T>(VecDeque<(u64, T)>);
-
-impl<T> Default for Endings<T> {
-    fn default() -> Self {
-        Self(VecDeque::new())
-    }
-}
-
-impl<T> Endings<T> {
-    fn push(&mut self, now: u64, what: T) {
-        if self.0.len() == MOST_ENDINGS {
-            self.0.pop_front();
-        }
-        self.0.push_back((now, what));
-    }
-
-    /// How many like this there were around `now`.
-    fn count(&self, now: u64, within_ns: u64, like: impl Fn(&T) -> bool) -> u32 {
-        let near = self
-            .0
-            .iter()
-            .filter(|(time_ns, what)| time_ns.abs_diff(now) <= within_ns && like(what));
-        u32::try_from(near.count()).unwrap_or(u32::MAX)
-    }
-}
-
 /// What there is to know of an ending, to compare it with others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Like {
@@ -125,20 +81,33 @@ pub(super) struct Like {
     pub(super) heard_ns: u64,
 }
 
+impl Default for Recent {
+    fn default() -> Self {
+        Self {
+            died: Times::default(),
+            ages: Alike::within(LIKE_NS),
+            idles: Alike::within(LIKE_NS),
+            cut_off: Alike::within(CUT_OFF_NS),
+            clients: HashMap::new(),
+            prefixes: HashMap::new(),
+        }
+    }
+}
+
 impl Recent {
     /// A server closed a session without a word.
     pub(super) fn died(&mut self, now: u64) {
-        self.died.push(now, ());
+        self.died.push(now);
     }
 
     /// A server said goodbye to a session of this age.
     pub(super) fn aged(&mut self, now: u64, age_ns: u64) {
-        self.ages.push(now, age_ns);
+        self.ages.push(now, age_ns / TENTH_NS);
     }
 
     /// A session died, or was reset, after an idleness.
     pub(super) fn idled(&mut self, now: u64, idle_ns: u64) {
-        self.idles.push(now, idle_ns);
+        self.idles.push(now, idle_ns / TENTH_NS);
     }
 
     /// A session was cut off after its `ClientHello`.
@@ -147,7 +116,7 @@ impl Recent {
     }
 
     /// How many sessions ended like this one, so far; itself included, if it is among them.
-    pub(super) fn neighbours(&self, like: &Like, together_ns: u64) -> Neighbours {
+    pub(super) fn neighbours(&mut self, like: &Like, together_ns: u64) -> Neighbours {
         let Like {
             closed_ns,
             age_ns,
@@ -163,17 +132,10 @@ impl Recent {
             .filter(|arrival| arrival.from != client && !arrival.crowded)
             .map(|arrival| arrival.at_ns);
         Neighbours {
-            died_together: self.died.count(closed_ns, together_ns, |()| true),
-            same_age: self
-                .ages
-                .count(closed_ns, LIKE_NS, |age| age.abs_diff(age_ns) <= SAME_NS),
-            same_idle: idle_ns.map_or(0, |idle_ns| {
-                self.idles
-                    .count(closed_ns, LIKE_NS, |idle| idle.abs_diff(idle_ns) <= SAME_NS)
-            }),
-            cut_off_together: self
-                .cut_off
-                .count(closed_ns, CUT_OFF_NS, |other| *other == prefix),
+            died_together: self.died.around(closed_ns, together_ns),
+            same_age: self.ages.count(closed_ns, same(age_ns)),
+            same_idle: idle_ns.map_or(0, |idle_ns| self.idles.count(closed_ns, same(idle_ns))),
+            cut_off_together: self.cut_off.count(closed_ns, prefix..=prefix),
             back_ns: [came_ns, roamed_ns]
                 .into_iter()
                 .flatten()
@@ -246,4 +208,10 @@ impl Recent {
             self.clients.clear();
         }
     }
+}
+
+/// What is the same as this time, in tenths of a second.
+const fn same(time_ns: u64) -> RangeInclusive<u64> {
+    let tenths = time_ns / TENTH_NS;
+    tenths.saturating_sub(SAME)..=tenths.saturating_add(SAME)
 }

@@ -15,7 +15,9 @@ use sstpulse_common::{DirectionRecord, Notice, SessionRecord, Told, record::Slot
 
 use super::{
     Flows, InterfaceNames, Lines, Message, Opening, Teller,
+    across::{End, SessionId},
     known::Known,
+    nanoseconds,
     recent::{Like, Recent},
     watched::{LOOK_NS, Watched},
 };
@@ -313,6 +315,9 @@ impl Sessions {
         let Some(tls) = known.tls() else {
             return;
         };
+        if tls.phase() == Phase::Up {
+            teller.across.came_up(tls.hellos.server_name.as_deref());
+        }
         let about = about(self.run, teller.lines, record, known, now);
         let interface = interface(teller.interfaces, record);
         teller.lines.write(now, interface, |head| {
@@ -337,6 +342,7 @@ impl Sessions {
             self.stats.started_midstream += 1;
         }
         let now = record.head.start_ns;
+        teller.across.opened(&record.head.key);
         let roaming_ns = nanoseconds(self.thresholds.roaming);
         let previous = self.recent.came(record.head.key.client, now, roaming_ns);
         let about = about(self.run, teller.lines, &record, &known, now);
@@ -418,6 +424,9 @@ impl Sessions {
             path_stalled: timeouts.is_some_and(|timeouts| timeouts.count > 2),
         };
         let health = diagnosis::health(&interval, &self.thresholds);
+        teller
+            .across
+            .sent(&client_delta, &server_delta, rtt.smoothed_us);
 
         let about = about(run, teller.lines, &record, known, now);
         let interface = interface(teller.interfaces, &record);
@@ -510,6 +519,7 @@ impl Sessions {
                 let record = flows.read(slot);
                 self.tell_tls(teller, &record, slot, last_seen_ns(&record));
                 let verdict = self.judge(&record, slot, CloseHow::StillOpen);
+                self.count(teller, &record, slot, verdict.as_ref());
                 self.write_end(teller, &record, slot, CloseHow::StillOpen, verdict);
             }
         }
@@ -527,6 +537,7 @@ impl Sessions {
         }
         self.tell_tls(teller, record, slot, last_seen_ns(record));
         let verdict = self.judge(record, slot, how);
+        self.count(teller, record, slot, verdict.as_ref());
         self.write_end(teller, record, slot, how, verdict);
     }
 
@@ -568,6 +579,35 @@ impl Sessions {
             self.recent.lost(client, id, heard_ns);
         }
         Some(verdict)
+    }
+
+    /// Has an end counted among all others.
+    fn count(
+        &self,
+        teller: &mut Teller<'_>,
+        record: &SessionRecord,
+        slot: u32,
+        verdict: Option<&Verdict>,
+    ) {
+        let Some(Slot::Live(known)) = self.slots.get(slot as usize) else {
+            return;
+        };
+        let Some(verdict) = verdict else {
+            return;
+        };
+        let tls = known.tls();
+        teller.across.ended(&End {
+            id: SessionId {
+                run: self.run,
+                number: known.number,
+            },
+            key: &record.head.key,
+            verdict,
+            closed_ns: known.closing_ns().unwrap_or(last_seen_ns(record)),
+            heard_ns: record.from_client.last_seen_ns,
+            was_up: tls.is_none_or(|tls| tls.phase() >= Phase::Up),
+            server_name: tls.and_then(|tls| tls.hellos.server_name.as_deref()),
+        });
     }
 
     fn write_end(
@@ -646,11 +686,7 @@ fn about(
 }
 
 fn id(run: u32, number: u64) -> String {
-    format!("{run:08x}{number:08x}")
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    SessionId { run, number }.to_string()
 }
 
 fn pop_due(queue: &mut VecDeque<Due>, now: u64) -> Option<Due> {

@@ -25,7 +25,7 @@ use crate::{
     interface,
     kernel::{Kernel, Messages},
     output::{Output, WhenFull},
-    report::{self, Attempts, Flows as _, HostMemory, Lines, Message, Sessions, Teller},
+    report::{self, Across, Attempts, Flows as _, HostMemory, Lines, Message, Sessions, Teller},
     settings::Config,
 };
 
@@ -56,6 +56,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
             config.thresholds.clone(),
         ),
         attempts: Attempts::default(),
+        across: Across::new(&config.thresholds, &config.cluster_limits),
         host_memory: HostMemory::default(),
         lines: Lines::new(output, Clock::now()),
         config,
@@ -84,6 +85,7 @@ struct Watch {
     host: HostLooks,
     sessions: Sessions,
     attempts: Attempts,
+    across: Across,
     host_memory: HostMemory,
     lines: Lines,
     /// Segments without room that the log has told of.
@@ -128,6 +130,7 @@ impl Watch {
             let mut teller = Teller {
                 lines: &mut self.lines,
                 interfaces: &self.interfaces,
+                across: &mut self.across,
             };
             self.sessions.take(&mut self.kernel, &mut teller, message);
         }
@@ -137,6 +140,7 @@ impl Watch {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
+            across: &mut self.across,
         };
         let now = monotonic_ns();
         self.sessions.settle(&mut self.kernel, &mut teller, now)?;
@@ -148,6 +152,7 @@ impl Watch {
         self.lines.adjust_clock();
         self.interfaces.reconcile(&mut self.kernel).await;
         self.scan()?;
+        self.across.tell(&mut self.lines, monotonic_ns());
         self.tell_stats()?;
         self.host
             .ask(interface::statistics(&self.config.interfaces).await);
@@ -158,6 +163,7 @@ impl Watch {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
+            across: &mut self.across,
         };
         let (kernel, now) = (&mut self.kernel, monotonic_ns());
         let dead = self.sessions.scan(
@@ -179,6 +185,7 @@ impl Watch {
             &self.kernel.counters()?,
             &self.sessions,
             &self.attempts,
+            &self.across,
             &self.lines,
         ))
     }
@@ -224,11 +231,13 @@ impl Watch {
             self.told_full = full;
         }
         let process = process_stats()?;
+        let rates = self.across.rates();
         let missing_interfaces = self.interfaces.missing();
         self.lines.write(monotonic_ns(), None, |head| {
             Event::AgentStats(AgentStats {
                 head,
                 totals,
+                rates,
                 missing_interfaces,
                 process,
             })
@@ -255,9 +264,11 @@ impl Watch {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
+            across: &mut self.across,
         };
         self.sessions
             .end_lingering(&mut self.kernel, &mut teller, monotonic_ns())?;
+        self.across.tell_last(&mut self.lines, monotonic_ns());
         let totals = self.totals()?;
         self.lines.write(monotonic_ns(), None, |head| {
             Event::AgentStop(AgentStop {

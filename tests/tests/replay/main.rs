@@ -1,5 +1,6 @@
 //! `sstpulse replay`: any capture, the same events, and a clear word on what can't be read.
 
+mod clusters;
 mod formats;
 mod pipes;
 mod real_peers;

@@ -157,7 +157,7 @@ fn what_is_no_capture_gets_one_sentence_and_its_exit_code() -> Result<()> {
 }
 
 #[test]
-fn of_a_configuration_only_the_thresholds_hold() -> Result<()> {
+fn of_a_configuration_only_thresholds_and_limits_hold() -> Result<()> {
     let folder = TempDir::new()?;
     let file = folder.path().join("sstpulse.toml");
     let capture = captures_folder().join("sstp-path-cut.pcap");
@@ -177,20 +177,27 @@ fn of_a_configuration_only_the_thresholds_hold() -> Result<()> {
 }
 
 #[test]
-fn thresholds_that_make_no_sense_are_refused() -> Result<()> {
+fn thresholds_and_limits_that_make_no_sense_are_refused() -> Result<()> {
     const USAGE: i32 = 2;
 
     let folder = TempDir::new()?;
     let file = folder.path().join("sstpulse.toml");
     let capture = captures_folder().join("sstp-path-cut.pcap");
     let cases = [
-        ("helo = \"30s\"", "unknown field `helo`"),
-        ("hello = \"-30s\"", "is negative"),
-        ("hello = 30", "hello"),
-        ("alike = -1", "alike"),
+        ("thresholds", "helo = \"30s\"", "unknown field `helo`"),
+        ("thresholds", "hello = \"-30s\"", "is negative"),
+        ("thresholds", "hello = 30", "hello"),
+        ("thresholds", "alike = -1", "alike"),
+        (
+            "limits",
+            "drop-percent = 20",
+            "unknown field `drop-percent`",
+        ),
+        ("limits", "drops-percent = 120", "is no percentage"),
+        ("limits", "baseline-factor = 0.5", "is not above 1"),
     ];
-    for (line, says) in cases {
-        fs::write(&file, format!("[thresholds]\n{line}\n"))?;
+    for (section, line, says) in cases {
+        fs::write(&file, format!("[{section}]\n{line}\n"))?;
         let output = replay(&capture, &["--config", &file.to_string_lossy()])?;
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(USAGE), "{line}: {said}");

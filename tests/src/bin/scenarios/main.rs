@@ -123,5 +123,5 @@ fn try_to_play(scenario: &Scenario, captures: Option<&Path>) -> Result<(stage::S
     let stage = Stage::set()?;
     (scenario.play)(&stage)?;
     let kept = captures.map(|folder| folder.join(scenario.name).with_extension("pcap"));
-    stage.end(scenario.expected.len(), kept.as_deref())
+    stage.end(scenario.ends(), kept.as_deref())
 }

@@ -114,6 +114,9 @@ fn print_evidence(played: &[Played]) {
             for line in &said.anomalies {
                 println!("{} {how}: {:?}", one.scenario.name, line.anomaly);
             }
+            for line in &said.clusters {
+                println!("{} {how}: {:?}", one.scenario.name, line.cluster);
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use lab::{
     Agent, Direction, Faults, Lab, ROUTER_V4, SERVER_V4, Tls, craft,
-    events::{AttemptFailed, Line, SessionAnomaly, SessionEnd},
+    events::{AttemptFailed, ClusterAnomaly, Line, SessionAnomaly, SessionEnd},
     links::{self, Via},
     recorder::{Recorder, Recording},
     sstp::{
@@ -71,6 +71,8 @@ pub(crate) struct Said {
     pub(crate) attempts: Vec<AttemptFailed>,
     /// Troubles.
     pub(crate) anomalies: Vec<SessionAnomaly>,
+    /// What many have in common.
+    pub(crate) clusters: Vec<ClusterAnomaly>,
 }
 
 impl Said {
@@ -81,13 +83,14 @@ impl Said {
                 Line::SessionEnd(line) => said.ends.push(line),
                 Line::AttemptFailed(line) => said.attempts.push(line),
                 Line::SessionAnomaly(line) => said.anomalies.push(line),
+                Line::ClusterAnomaly(line) => said.clusters.push(line),
                 _ => {}
             }
         }
         said
     }
 
-    /// All verdicts: code and confidence, in order.
+    /// All verdicts: code and confidence, in order; and the clusters that began: code and size.
     pub(crate) fn verdicts(&self) -> Vec<(String, String)> {
         let ends = self.ends.iter().filter_map(|line| line.verdict.as_ref());
         let attempts = self.attempts.iter().map(|line| &line.verdict);
@@ -95,6 +98,15 @@ impl Said {
             .chain(attempts)
             .map(|verdict| (verdict.code.clone(), verdict.confidence.clone()))
             .collect();
+        let clusters = self.clusters.iter().map(|line| &line.cluster);
+        verdicts.extend(
+            clusters
+                .filter(|cluster| cluster.state == "onset")
+                .map(|cluster| {
+                    let size = format!("{} of a {}", cluster.count, cluster.scope.kind);
+                    (cluster.code.clone(), size)
+                }),
+        );
         verdicts.sort();
         verdicts
     }

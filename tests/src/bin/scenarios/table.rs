@@ -1,5 +1,6 @@
 //! The scenarios: what happens, and what the verdicts must be.
 
+mod clusters;
 mod endings;
 mod lookalikes;
 mod path;
@@ -18,17 +19,26 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// What happens, in a few words.
     pub(crate) what: &'static str,
-    /// The verdict of each session and attempt, in any order.
+    /// The verdict of each session and attempt, and the clusters that begin, in any order.
     pub(crate) expected: &'static [Expected],
     pub(crate) play: fn(&Stage) -> Result<()>,
 }
 
-/// A verdict that must come.
+impl Scenario {
+    /// How many sessions and attempts end.
+    pub(crate) fn ends(&self) -> usize {
+        let ends = self.expected.iter().filter(|expected| !expected.is_cluster);
+        ends.count()
+    }
+}
+
+/// A verdict or cluster that must come.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected {
     pub(crate) code: &'static str,
-    /// How sure it must be; however sure otherwise.
+    /// How sure it must be, or how large the cluster; anything otherwise.
     pub(crate) confidence: Option<&'static str>,
+    pub(crate) is_cluster: bool,
 }
 
 /// This verdict, however sure.
@@ -36,6 +46,7 @@ const fn is(code: &'static str) -> Expected {
     Expected {
         code,
         confidence: None,
+        is_cluster: false,
     }
 }
 
@@ -44,6 +55,16 @@ const fn surely(code: &'static str, confidence: &'static str) -> Expected {
     Expected {
         code,
         confidence: Some(confidence),
+        is_cluster: false,
+    }
+}
+
+/// A cluster of so many, with this scope.
+const fn cluster(code: &'static str, size: &'static str) -> Expected {
+    Expected {
+        code,
+        confidence: Some(size),
+        is_cluster: true,
     }
 }
 
@@ -54,6 +75,7 @@ pub(crate) static SCENARIOS: LazyLock<Vec<Scenario>> = LazyLock::new(|| {
         setup::SCENARIOS,
         peers::SCENARIOS,
         path::SCENARIOS,
+        clusters::SCENARIOS,
         lookalikes::SCENARIOS,
     ]
     .concat()

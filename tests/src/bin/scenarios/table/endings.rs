@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lab::sstp::{Ending, Offer, SstpServer, Step, Timeline, Traffic};
 
-use super::{PINGS, Scenario, briefly, is, millis, surely};
+use super::{PINGS, Scenario, briefly, cluster, is, millis, surely};
 use crate::stage::{PATIENCE, Stage, client_address, pass, until};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -104,6 +104,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             surely("server_restart", "high"),
             surely("server_restart", "high"),
             surely("server_restart", "high"),
+            cluster("server_restart", "5 of a server"),
         ],
         play: |stage| kill_server(stage, 5),
     },
