@@ -305,11 +305,17 @@ mod tests {
 
     #[test]
     fn geometry_holds_all_slots() {
-        for (sessions, buckets, slot_mask) in
-            [(1, 1, 0), (8, 1, 7), (9, 2, 15), (1 << 20, 1 << 17, (1 << 20) - 1)]
-        {
+        for (sessions, buckets, slot_mask) in [
+            (1, 1, 0),
+            (8, 1, 7),
+            (9, 2, 15),
+            (1 << 20, 1 << 17, (1 << 20) - 1),
+        ] {
             let geometry = Geometry::of(sessions);
-            assert_eq!((geometry.buckets(), geometry.slot_mask), (buckets, slot_mask));
+            assert_eq!(
+                (geometry.buckets(), geometry.slot_mask),
+                (buckets, slot_mask)
+            );
         }
     }
 }

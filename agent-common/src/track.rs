@@ -98,7 +98,15 @@ pub fn track(
                 return reset(from_server, from_client, effective);
             }
             acknowledge(from_server, from_client, segment);
-            let sent = send(head, from_server, from_client, segment, silent_ns, now, clock);
+            let sent = send(
+                head,
+                from_server,
+                from_client,
+                segment,
+                silent_ns,
+                now,
+                clock,
+            );
             sent | finish(from_server, from_client, segment)
         }
     }
@@ -429,8 +437,8 @@ fn send(
         return told;
     }
     // One sample in a tick is enough, and the next would need the exact time again.
-    let marked = own.mark.since_ns >= now
-        || own.mark.since_ns != 0 && after(peer.ack, own.mark.end) < 0;
+    let marked =
+        own.mark.since_ns >= now || own.mark.since_ns != 0 && after(peer.ack, own.mark.end) < 0;
     let skip = repeated.map_or(0, |repeated| repeated.whole_segments());
     if !marked && skip < segment.payload {
         let start = segment.seq.wrapping_add(skip);

@@ -93,7 +93,14 @@ impl Stream {
     }
 
     fn observe(&mut self, side: Side, segment: &Segment) {
-        observe(&mut self.tables, side, &self.key, segment, &[], &self.now_ns);
+        observe(
+            &mut self.tables,
+            side,
+            &self.key,
+            segment,
+            &[],
+            &self.now_ns,
+        );
     }
 
     /// Plays a step, its segments merged into runs of these lengths.

@@ -95,12 +95,7 @@ struct Established {
     ours_ns: f64,
 }
 
-fn established(
-    object: &Path,
-    effort: Effort,
-    bits: u32,
-    version: Version,
-) -> Result<Established> {
+fn established(object: &Path, effort: Effort, bits: u32, version: Version) -> Result<Established> {
     let mut stand = Stand::new(object, bits)?;
     stand.open(version)?;
     let data = packet(version, PAYLOAD, Flags::Ack, 443)?;
@@ -117,7 +112,11 @@ fn established(
     }
     stand.check()?;
     let [empty, floor, ours] = subjects.map(|measured| measured.median());
-    println!("{version:?} 2^{bits}: empty {empty:.0} floor {:.1} ours {:.1}", floor-empty, ours-empty);
+    println!(
+        "{version:?} 2^{bits}: empty {empty:.0} floor {:.1} ours {:.1}",
+        floor - empty,
+        ours - empty
+    );
     Ok(Established {
         empty_ns: empty,
         floor_ns: floor - empty,
@@ -214,7 +213,9 @@ impl Stand {
             .with_context(|| format!("can't load {}", object.display()))?;
         for (name, program) in bench.programs_mut() {
             let program: &mut SchedClassifier = program.try_into()?;
-            program.load().with_context(|| format!("can't load {name}"))?;
+            program
+                .load()
+                .with_context(|| format!("can't load {name}"))?;
         }
         let drive = Array::try_from(bench.take_map("DRIVE").context("no DRIVE")?)?;
         let targets = ProgramArray::try_from(bench.take_map("TARGETS").context("no TARGETS")?)?;
