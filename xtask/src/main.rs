@@ -3,6 +3,7 @@
 mod accuracy;
 mod captures;
 mod corpus;
+mod costs;
 mod debian;
 mod demo;
 mod dist;
@@ -51,6 +52,8 @@ enum Name {
     Generate(generate::Arguments),
     /// Print how counts compare with tshark's and with the kernel's own; takes root
     Accuracy,
+    /// Count instructions, and fail if there are more than there were; takes root
+    Costs(costs::Arguments),
     /// Make the captures anew that counts are checked on; takes root
     Corpus(corpus::Arguments),
     /// Try the kernels that operators run, in virtual machines
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Name::Load(arguments) => load::load(&arguments),
         Name::Generate(arguments) => generate::generate(&arguments),
         Name::Accuracy => accuracy::accuracy(),
+        Name::Costs(arguments) => costs::costs(&arguments),
         Name::Corpus(arguments) => corpus::corpus(&arguments),
         Name::Vm(arguments) => vm::vm(&arguments),
         Name::Captures(arguments) => captures::captures(&arguments),
