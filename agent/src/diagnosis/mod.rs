@@ -16,5 +16,5 @@ pub(crate) use facts::percent;
 pub use facts::{Facts, HostFacts, Neighbours, Quiet, Reset, Timeouts};
 pub use health::{Interval, health};
 pub use rules::{RULES, Rule, Word, closed_by_server, judge, judge_attempt, judge_ongoing};
-pub use said::{Said, Sayings};
+pub use said::{Parting, Said, Sayings};
 pub use thresholds::Thresholds;

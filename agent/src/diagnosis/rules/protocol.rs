@@ -4,6 +4,7 @@ use sstpulse_common::Side;
 
 use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds, party, path::is_stuck};
 use crate::{
+    diagnosis::Parting,
     event::{CloseBy, Confidence, Evidence, Goodbye, Party},
     tls::{Milestone, Phase},
 };
@@ -15,38 +16,26 @@ pub(super) fn was_up(facts: &Facts<'_>) -> bool {
 
 /// The goodbye that came first, if it can be what ended the session: it came shortly before
 /// the first FIN or RST, or its side has said nothing since.
-pub(super) fn first_goodbye(
-    facts: &Facts<'_>,
-    thresholds: &Thresholds,
-) -> Option<(Side, Goodbye, u64)> {
-    /// Times of records are exact to 65.5 microseconds.
-    const EXACT_NS: u64 = 65_536;
-
-    let of = |side| {
-        let (goodbye, time_ns) = facts.sayings.goodbye(side)?;
+pub(super) fn first_goodbye(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Parting> {
+    let counts = |parting: &Parting| {
         // An alert once the other has closed is an answer to that.
-        let answers = goodbye == Goodbye::Alert && !closes(facts, side);
-        if answers && time_ns + 2 * EXACT_NS > facts.closed_ns() {
-            return None;
+        if parting.goodbye == Goodbye::Alert && parting.after_close() {
+            return false;
         }
-        let before_ns = facts.closed_ns().saturating_sub(time_ns);
+        let before_ns = facts.closed_ns().saturating_sub(parting.time_ns);
         let soon = before_ns <= nanoseconds(thresholds.goodbye);
         // Some servers take half a minute to close after they were told. Only what can be
         // nothing else counts then.
-        let certain = goodbye != Goodbye::DisconnectAck && side == Side::Client;
-        (soon || certain).then_some((side, goodbye, time_ns))
+        let certain = parting.goodbye != Goodbye::DisconnectAck && parting.side == Side::Client;
+        soon || certain
     };
-    [of(Side::Client), of(Side::Server)]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(side, _, time_ns)| (*time_ns, *side == Side::Server))
+    let of = |side| facts.sayings.goodbye(side).filter(counts);
+    Parting::first(of(Side::Client), of(Side::Server))
 }
 
-const fn closes(facts: &Facts<'_>, side: Side) -> bool {
-    matches!(
-        (facts.end.by, side),
-        (CloseBy::Client, Side::Client) | (CloseBy::Server, Side::Server)
-    )
+/// How long before the first FIN or RST it was said, in milliseconds.
+pub(super) fn before_close_ms(facts: &Facts<'_>, parting: &Parting) -> u64 {
+    milliseconds(facts.closed_ns().saturating_sub(parting.time_ns))
 }
 
 pub(super) fn clean_client(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
@@ -58,15 +47,15 @@ pub(super) fn clean_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option
 }
 
 fn clean(facts: &Facts<'_>, thresholds: &Thresholds, side: Side) -> Option<Finding> {
-    let (by, goodbye, time_ns) = first_goodbye(facts, thresholds)?;
+    let parting = first_goodbye(facts, thresholds)?;
     let closed = facts.closing_ns.is_some();
-    (was_up(facts) && by == side && closed && !is_stuck(facts, thresholds)).then(|| Finding {
+    (was_up(facts) && parting.side == side && closed && !is_stuck(facts, thresholds)).then(|| Finding {
         confidence: Confidence::High,
         by: party(side),
         evidence: Evidence {
             age_ms: Some(milliseconds(facts.age_ns())),
-            goodbye: Some(goodbye),
-            goodbye_ms: Some(milliseconds(facts.closed_ns().saturating_sub(time_ns))),
+            goodbye: Some(parting.goodbye),
+            goodbye_ms: Some(before_close_ms(facts, &parting)),
             ..Evidence::default()
         },
     })
@@ -74,15 +63,15 @@ fn clean(facts: &Facts<'_>, thresholds: &Thresholds, side: Side) -> Option<Findi
 
 /// The server said goodbye first, at an age or after an idleness that others shared.
 pub(super) fn policy(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
-    let (by, goodbye, time_ns) = first_goodbye(facts, thresholds)?;
+    let parting = first_goodbye(facts, thresholds)?;
     let alike = facts.neighbours.same_age >= thresholds.alike;
-    (was_up(facts) && by == Side::Server && alike).then(|| Finding {
+    (was_up(facts) && parting.side == Side::Server && alike).then(|| Finding {
         confidence: Confidence::Low,
         by: Party::Server,
         evidence: Evidence {
             age_ms: Some(milliseconds(facts.age_ns())),
-            goodbye: Some(goodbye),
-            goodbye_ms: Some(milliseconds(facts.closed_ns().saturating_sub(time_ns))),
+            goodbye: Some(parting.goodbye),
+            goodbye_ms: Some(before_close_ms(facts, &parting)),
             sessions_alike: Some(facts.neighbours.same_age),
             ..Evidence::default()
         },
@@ -108,10 +97,10 @@ pub fn closed_by_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Wo
     if facts.end.by != CloseBy::Server || !began {
         return None;
     }
-    match first_goodbye(facts, thresholds) {
+    match first_goodbye(facts, thresholds).map(|parting| parting.side) {
         None => Some(Word::None),
-        Some((Side::Server, ..)) => Some(Word::Goodbye),
-        Some((Side::Client, ..)) => None,
+        Some(Side::Server) => Some(Word::Goodbye),
+        Some(Side::Client) => None,
     }
 }
 
