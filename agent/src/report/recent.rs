@@ -32,14 +32,31 @@ const LIKE_NS: u64 = 86_400_000_000_000;
 pub(super) struct Recent {
     /// When the server closed sessions without a word.
     died: Endings<()>,
-    /// At what age the server said goodbye.
-    ages: Endings<u64>,
+    /// Sessions that the server said goodbye to.
+    dismissed: Endings<Dismissed>,
     /// After what idleness sessions died or were reset.
     idles: Endings<u64>,
     /// Prefixes of clients that were cut off after their `ClientHello`.
     cut_off: Endings<Prefix>,
     clients: HashMap<Address, Client>,
     prefixes: HashMap<Prefix, Arrival>,
+}
+
+/// A session that the server says goodbye to, as another can be like it. In nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dismissed {
+    /// How old it is.
+    pub(super) age_ns: u64,
+    /// How long it was idle before that, if that is worth comparing.
+    pub(super) idle_ns: Option<u64>,
+}
+
+impl Dismissed {
+    fn is_like(self, other: Self) -> bool {
+        let same = |one: u64, other: u64| one.abs_diff(other) <= SAME_NS;
+        let idle = self.idle_ns.zip(other.idle_ns);
+        same(self.age_ns, other.age_ns) || idle.is_some_and(|(one, other)| same(one, other))
+    }
 }
 
 /// The last time that a client of a prefix opened a session.
@@ -115,8 +132,8 @@ impl<T> Endings<T> {
 pub(super) struct Like {
     /// When the session was closed, or last heard of.
     pub(super) closed_ns: u64,
-    /// How old it was.
-    pub(super) age_ns: u64,
+    /// How old it was, and how long it had been idle, as far as that is the server's doing.
+    pub(super) dismissed: Dismissed,
     /// How long it had been idle before that.
     pub(super) idle_ns: Option<u64>,
     /// Who its client was.
@@ -131,9 +148,9 @@ impl Recent {
         self.died.push(now, ());
     }
 
-    /// A server said goodbye to a session of this age.
-    pub(super) fn aged(&mut self, now: u64, age_ns: u64) {
-        self.ages.push(now, age_ns);
+    /// A server said goodbye to a session.
+    pub(super) fn dismissed(&mut self, now: u64, session: Dismissed) {
+        self.dismissed.push(now, session);
     }
 
     /// A session died, or was reset, after an idleness.
@@ -150,7 +167,7 @@ impl Recent {
     pub(super) fn neighbours(&self, like: &Like, together_ns: u64) -> Neighbours {
         let Like {
             closed_ns,
-            age_ns,
+            dismissed,
             idle_ns,
             client,
             heard_ns,
@@ -164,9 +181,9 @@ impl Recent {
             .map(|arrival| arrival.at_ns);
         Neighbours {
             died_together: self.died.count(closed_ns, together_ns, |()| true),
-            same_age: self
-                .ages
-                .count(closed_ns, LIKE_NS, |age| age.abs_diff(age_ns) <= SAME_NS),
+            dismissed_alike: self
+                .dismissed
+                .count(closed_ns, LIKE_NS, |other| other.is_like(dismissed)),
             same_idle: idle_ns.map_or(0, |idle_ns| {
                 self.idles
                     .count(closed_ns, LIKE_NS, |idle| idle.abs_diff(idle_ns) <= SAME_NS)
@@ -244,6 +261,31 @@ impl Recent {
             .retain(|_, client| now.saturating_sub(client.came_ns) <= roaming_ns);
         if self.clients.len() >= MOST_CLIENTS {
             self.clients.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_dismissed_alike_at_the_same_age_or_after_the_same_idleness() {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let session = |age: u64, idle: Option<u64>| Dismissed {
+            age_ns: age * SECOND_NS,
+            idle_ns: idle.map(|idle| idle * SECOND_NS),
+        };
+        for (one, other, alike) in [
+            (session(3_600, None), session(3_602, None), true),
+            (session(3_600, None), session(3_603, None), false),
+            (session(3_600, Some(900)), session(7_000, Some(902)), true),
+            (session(3_600, Some(900)), session(7_000, Some(903)), false),
+            (session(3_600, Some(900)), session(7_000, None), false),
+            (session(3_600, Some(900)), session(3_601, Some(70)), true),
+        ] {
+            assert_eq!(one.is_like(other), alike, "{one:?}, {other:?}");
+            assert_eq!(other.is_like(one), alike, "{other:?}, {one:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use sstpulse_common::{DirectionRecord, Notice, SessionRecord, Told, record::Slot
 use super::{
     Flows, InterfaceNames, Lines, Message, Opening, Teller,
     known::Known,
-    recent::{Like, Recent},
+    recent::{Dismissed, Like, Recent},
     watched::{LOOK_NS, Watched},
 };
 use crate::{
@@ -276,7 +276,11 @@ impl Sessions {
         let closed_ns = facts.closed_ns();
         match diagnosis::closed_by_server(&facts, &self.thresholds) {
             Some(diagnosis::Word::None) => self.recent.died(closed_ns),
-            Some(diagnosis::Word::Goodbye) => self.recent.aged(closed_ns, facts.age_ns()),
+            Some(diagnosis::Word::Goodbye { idle_ns }) => {
+                let age_ns = facts.age_ns();
+                self.recent
+                    .dismissed(closed_ns, Dismissed { age_ns, idle_ns });
+            }
             None => {}
         }
     }
@@ -541,9 +545,16 @@ impl Sessions {
             how,
         };
         let mut facts = known.facts(record, end, diagnosis::Neighbours::default(), self.host);
+        let idle_ns = match diagnosis::closed_by_server(&facts, &self.thresholds) {
+            Some(diagnosis::Word::Goodbye { idle_ns }) => idle_ns,
+            _ => None,
+        };
         let like = Like {
             closed_ns: facts.closed_ns(),
-            age_ns: facts.age_ns(),
+            dismissed: Dismissed {
+                age_ns: facts.age_ns(),
+                idle_ns,
+            },
             idle_ns: facts.quiet.map(|quiet| quiet.lasted_ns()),
             client,
             heard_ns,
@@ -589,6 +600,7 @@ impl Sessions {
             Event::SessionEnd(SessionEnd {
                 head,
                 about,
+                reached: known.reached(),
                 end: Ending { by, how },
                 verdict,
                 rtt_us: record.head.rtt.into(),

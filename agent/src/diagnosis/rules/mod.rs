@@ -7,6 +7,8 @@ mod peer;
 mod protocol;
 mod reset;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 pub use attempt::judge_attempt;
 pub use protocol::{Word, closed_by_server};

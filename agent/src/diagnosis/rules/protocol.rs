@@ -64,7 +64,7 @@ fn clean(facts: &Facts<'_>, thresholds: &Thresholds, side: Side) -> Option<Findi
 /// The server said goodbye first, at an age or after an idleness that others shared.
 pub(super) fn policy(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
     let parting = first_goodbye(facts, thresholds)?;
-    let alike = facts.neighbours.same_age >= thresholds.alike;
+    let alike = facts.neighbours.dismissed_alike >= thresholds.alike;
     (was_up(facts) && parting.side == Side::Server && alike).then(|| Finding {
         confidence: Confidence::Low,
         by: Party::Server,
@@ -72,10 +72,23 @@ pub(super) fn policy(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Findi
             age_ms: Some(milliseconds(facts.age_ns())),
             goodbye: Some(parting.goodbye),
             goodbye_ms: Some(before_close_ms(facts, &parting)),
-            sessions_alike: Some(facts.neighbours.same_age),
+            idle_ms: idle_before(facts, thresholds, &parting).map(milliseconds),
+            sessions_alike: Some(facts.neighbours.dismissed_alike),
             ..Evidence::default()
         },
     })
+}
+
+/// How long nothing had been said when it was, if that was longer than a hello allows: below
+/// that, many are idle for as long by chance.
+fn idle_before(facts: &Facts<'_>, thresholds: &Thresholds, parting: &Parting) -> Option<u64> {
+    /// How exactly the end of an idleness is known, if a segment shortly after told of it.
+    const EXACT_NS: u64 = 1_000_000_000;
+
+    let quiet = facts.quiet?;
+    let ended_it = quiet.until_ns.saturating_add(EXACT_NS) >= parting.time_ns;
+    let idle_ns = parting.time_ns.saturating_sub(quiet.since_ns);
+    (ended_it && idle_ns > nanoseconds(thresholds.hello)).then_some(idle_ns)
 }
 
 /// What was said before a server closed first.
@@ -85,7 +98,11 @@ pub enum Word {
     /// left to read.
     None,
     /// The server said goodbye.
-    Goodbye,
+    Goodbye {
+        /// How long nothing had been said, in nanoseconds, if that was longer than a hello
+        /// allows.
+        idle_ns: Option<u64>,
+    },
 }
 
 /// What was said before the server closed first; `None` if it did not, or closed no more than
@@ -97,10 +114,12 @@ pub fn closed_by_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Wo
     if facts.end.by != CloseBy::Server || !began {
         return None;
     }
-    match first_goodbye(facts, thresholds).map(|parting| parting.side) {
+    match first_goodbye(facts, thresholds) {
         None => Some(Word::None),
-        Some(Side::Server) => Some(Word::Goodbye),
-        Some(Side::Client) => None,
+        Some(parting) if parting.side == Side::Server => Some(Word::Goodbye {
+            idle_ns: idle_before(facts, thresholds, &parting),
+        }),
+        Some(_) => None,
     }
 }
 
