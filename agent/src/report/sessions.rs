@@ -274,7 +274,7 @@ impl Sessions {
         };
         let facts = known.facts(record, end, diagnosis::Neighbours::default(), self.host);
         let closed_ns = facts.closed_ns();
-        match diagnosis::closed_by_server(&facts, &self.thresholds) {
+        match diagnosis::ended_by_server(&facts, &self.thresholds) {
             Some(diagnosis::Word::None) => self.recent.died(closed_ns),
             Some(diagnosis::Word::Goodbye { idle_ns }) => {
                 let age_ns = facts.age_ns();
@@ -545,7 +545,7 @@ impl Sessions {
             how,
         };
         let mut facts = known.facts(record, end, diagnosis::Neighbours::default(), self.host);
-        let idle_ns = match diagnosis::closed_by_server(&facts, &self.thresholds) {
+        let idle_ns = match diagnosis::ended_by_server(&facts, &self.thresholds) {
             Some(diagnosis::Word::Goodbye { idle_ns }) => idle_ns,
             _ => None,
         };

@@ -11,7 +11,7 @@ mod setup;
 mod tests;
 
 pub use attempt::judge_attempt;
-pub use protocol::{Word, closed_by_server};
+pub use protocol::{Word, ended_by_server};
 
 use sstpulse_common::Side;
 

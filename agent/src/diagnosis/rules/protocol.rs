@@ -91,7 +91,7 @@ fn idle_before(facts: &Facts<'_>, thresholds: &Thresholds, parting: &Parting) ->
     (ended_it && idle_ns > nanoseconds(thresholds.hello)).then_some(idle_ns)
 }
 
-/// What was said before a server closed first.
+/// What was said before a server ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
     /// Nothing: the daemon was killed. Its kernel sends a FIN, or a RST if there was something
@@ -105,18 +105,16 @@ pub enum Word {
     },
 }
 
-/// What was said before the server closed first; `None` if it did not, or closed no more than
-/// a connection that had not come far.
-pub fn closed_by_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Word> {
+/// What was said before the server ended a session; `None` if it did not, or closed no more
+/// than a connection that had not come far.
+pub fn ended_by_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Word> {
     // What the client says later, it says to nobody.
     let in_time = |done_ns: u64| done_ns <= facts.closed_ns();
     let began = facts.tls.is_none() || facts.at(Milestone::HandshakeDone).is_some_and(in_time);
-    if facts.end.by != CloseBy::Server || !began {
-        return None;
-    }
     match first_goodbye(facts, thresholds) {
-        None => Some(Word::None),
-        Some(parting) if parting.side == Side::Server => Some(Word::Goodbye {
+        None => (began && facts.end.by == CloseBy::Server).then_some(Word::None),
+        // Whose FIN comes first then is a matter of microseconds.
+        Some(parting) if parting.side == Side::Server && began => Some(Word::Goodbye {
             idle_ns: idle_before(facts, thresholds, &parting),
         }),
         Some(_) => None,
@@ -124,7 +122,7 @@ pub fn closed_by_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Wo
 }
 
 fn server_closed_without_a_word(facts: &Facts<'_>, thresholds: &Thresholds) -> bool {
-    closed_by_server(facts, thresholds) == Some(Word::None)
+    ended_by_server(facts, thresholds) == Some(Word::None)
 }
 
 pub(super) fn server_restart(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {

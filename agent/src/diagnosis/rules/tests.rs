@@ -3,7 +3,7 @@
 
 use sstpulse_common::{DirectionRecord, SessionRecord, Side, payload, tls::ContentType};
 
-use super::{Word, closed_by_server, judge};
+use super::{Word, ended_by_server, judge};
 use crate::{
     diagnosis::{Facts, HostFacts, Neighbours, Quiet, Sayings, Thresholds},
     event::{CloseBy, CloseHow, Code, Counters, Ending},
@@ -223,7 +223,7 @@ fn each_row_has_the_verdict_that_it_must() {
 fn a_goodbye_may_end_an_idleness_that_no_hello_would_have_allowed() {
     let said_ns = CLOSED_NS - SECOND_NS;
     let quiet = |since_ns, until_ns| Some(Quiet { since_ns, until_ns });
-    for (what, quiet, idle_s) in [
+    let rows = [
         ("both talked all the time", None, None),
         (
             "for longer than a hello",
@@ -245,13 +245,18 @@ fn a_goodbye_may_end_an_idleness_that_no_hello_would_have_allowed() {
             quiet(said_ns - 90 * SECOND_NS, said_ns - 2 * SECOND_NS),
             None,
         ),
-    ] {
+    ];
+    // Whoever closes first once it is said.
+    let closers = [Side::Server, Side::Client];
+    for ((what, quiet, idle_s), first_to_close) in
+        rows.into_iter().flat_map(|row| closers.map(|side| (row, side)))
+    {
         let case = Case::new(|case| {
             case.quiet = quiet;
             case.say(Side::Server, DISCONNECT, SECOND_NS);
-            case.close(Side::Server);
+            case.close(first_to_close);
         });
-        let Some(Word::Goodbye { idle_ns }) = case.with_facts(closed_by_server) else {
+        let Some(Word::Goodbye { idle_ns }) = case.with_facts(ended_by_server) else {
             panic!("{what}: the server said goodbye");
         };
         assert_eq!(idle_ns.map(|idle_ns| idle_ns / SECOND_NS), idle_s, "{what}");

@@ -48,6 +48,9 @@ client-hello-silence = "2s"
 roaming = "30s"
 "#;
 
+/// What the last packet of a capture holds.
+const LATER: &[u8] = b"later: time has gone on";
+
 /// The server's port.
 const PORT: u16 = 443;
 
@@ -268,7 +271,7 @@ impl Stage {
             clients,
             ..
         } = self;
-        recorder.end()?;
+        recorder.end_with(LATER)?;
         if let Some(kept) = kept {
             fs::copy(folder.path().join("capture.pcap"), kept)
                 .with_context(|| format!("cannot keep {}", kept.display()))?;
@@ -285,7 +288,7 @@ impl Stage {
         const DISCARD: u16 = 9;
         self.lab.server.run(|| {
             let socket = UdpSocket::bind((SERVER_V4, 0))?;
-            socket.send_to(b"later", (ROUTER_V4, DISCARD))?;
+            socket.send_to(LATER, (ROUTER_V4, DISCARD))?;
             Ok(())
         })
     }
