@@ -7,7 +7,7 @@ use lab::{
 };
 
 use super::{BULK, PINGS, Scenario, briefly, millis, surely};
-use crate::stage::{PATIENCE, Stage, client_address, pass};
+use crate::stage::{PATIENCE, Stage, client_address, pass, until};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -296,16 +296,19 @@ fn meltdown(stage: &Stage) -> Result<()> {
         };
     });
     let mut options = stage.client_options()?;
-    options.timeline = Timeline::carry(PINGS, millis(20_500), Ending::Fin);
+    options.timeline = Timeline::carry(PINGS, PATIENCE, Ending::Fin);
     let session = stage.connect(&options)?;
-    pass(millis(500));
+    let carried = || stage.lab.path.counts().from_server.carried;
     for _ in 0..4 {
+        pass(millis(500));
         stage.faults(|faults| faults.from_server.cut = true);
         // The server's timer runs out three times, and for the last time after that.
         pass(millis(2_500));
         stage.faults(|faults| faults.from_server.cut = false);
-        pass(millis(2_500));
+        let before = carried();
+        until("the server gets through again", || carried() > before + 20)?;
     }
+    stage.take_server()?.kill();
     session.wait_ended(PATIENCE)?;
     Ok(())
 }
