@@ -89,16 +89,23 @@ pub fn told(record: &SessionRecord, side: Side, segment: &Segment) -> Told {
     if segment.payload == 0 || segment.flags.rst() {
         return Told::NOTHING;
     }
-    let own = record.sent_by(side);
-    let most = match side {
-        Side::Client => OPENING_FROM_CLIENT,
-        Side::Server => OPENING_FROM_SERVER,
+    let (own, other, most) = match side {
+        Side::Client => (
+            &record.from_client,
+            &record.from_server,
+            OPENING_FROM_CLIENT,
+        ),
+        Side::Server => (
+            &record.from_server,
+            &record.from_client,
+            OPENING_FROM_SERVER,
+        ),
     };
     let opening = own.bytes < most && record.head.attention & Attention::NO_PAYLOAD == 0;
     let last = (segment.payload - last_segment(segment)) as usize;
     // The order keeps large segments from touching the line that the limit is in.
     let small = last <= SMALL && last <= usize::from(record.head.small);
-    let closing = segment.flags.fin() || record.other_than(side).closed;
+    let closing = segment.flags.fin() || other.has_closed();
     let new = after(segment.end(), own.seq_next) > 0;
     Told::OPENING.when(opening) | Told::SMALL.when((small || closing) && new)
 }

@@ -434,10 +434,16 @@ impl DirectionRecord {
         }
     }
 
-    /// Whether a flag is set.
+    /// Whether a flag is set, or one of several.
     #[inline(always)]
     pub const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Whether this side has sent a FIN, or a RST that the other end had to accept.
+    #[inline(always)]
+    pub const fn has_closed(&self) -> bool {
+        self.has(Self::FIN_SENT | Self::RESET)
     }
 
     /// The largest window that a window field of this side can stand for, in bytes.
@@ -591,14 +597,13 @@ impl SessionRecord {
     /// What the side other than this one has done so far.
     #[inline(always)]
     pub(crate) const fn other_than(&self, side: Side) -> OtherSide {
-        const CLOSED: u8 = DirectionRecord::FIN_SENT | DirectionRecord::RESET;
         let (sent, trail) = match side {
             Side::Client => (&self.from_server, &self.server_trail),
             Side::Server => (&self.from_client, &self.client_trail),
         };
         OtherSide {
             noted: trail.written % SmallRecord::NUMBERS,
-            closed: sent.flags & CLOSED != 0,
+            closed: sent.has_closed(),
         }
     }
 

@@ -124,7 +124,9 @@ impl Recorder {
         let words = self.last_words.join();
         let words = words.ok().context("nobody read what tcpdump says")??;
         ensure!(
-            words.lines().any(|line| line == "0 packets dropped by kernel"),
+            words
+                .lines()
+                .any(|line| line == "0 packets dropped by kernel"),
             "the capture lacks packets: {words}"
         );
         Ok(())

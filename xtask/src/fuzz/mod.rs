@@ -94,7 +94,9 @@ fn run_all(targets: &[Target], arguments: &Arguments) -> anyhow::Result<Vec<(Tar
                 .map(|target| (*target, scope.spawn(|| target.run(arguments))))
                 .collect();
             for (target, run) in running {
-                let outcome = run.join().map_err(|_| anyhow!("a target's run panicked"))??;
+                let outcome = run
+                    .join()
+                    .map_err(|_| anyhow!("a target's run panicked"))??;
                 outcomes.push((target, outcome));
             }
             anyhow::Ok(())

@@ -49,15 +49,17 @@ pub(super) fn clean_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option
 fn clean(facts: &Facts<'_>, thresholds: &Thresholds, side: Side) -> Option<Finding> {
     let parting = first_goodbye(facts, thresholds)?;
     let closed = facts.closing_ns.is_some();
-    (was_up(facts) && parting.side == side && closed && !is_stuck(facts, thresholds)).then(|| Finding {
-        confidence: Confidence::High,
-        by: party(side),
-        evidence: Evidence {
-            age_ms: Some(milliseconds(facts.age_ns())),
-            goodbye: Some(parting.goodbye),
-            goodbye_ms: Some(before_close_ms(facts, &parting)),
-            ..Evidence::default()
-        },
+    (was_up(facts) && parting.side == side && closed && !is_stuck(facts, thresholds)).then(|| {
+        Finding {
+            confidence: Confidence::High,
+            by: party(side),
+            evidence: Evidence {
+                age_ms: Some(milliseconds(facts.age_ns())),
+                goodbye: Some(parting.goodbye),
+                goodbye_ms: Some(before_close_ms(facts, &parting)),
+                ..Evidence::default()
+            },
+        }
     })
 }
 

@@ -248,8 +248,9 @@ fn a_goodbye_may_end_an_idleness_that_no_hello_would_have_allowed() {
     ];
     // Whoever closes first once it is said.
     let closers = [Side::Server, Side::Client];
-    for ((what, quiet, idle_s), first_to_close) in
-        rows.into_iter().flat_map(|row| closers.map(|side| (row, side)))
+    for ((what, quiet, idle_s), first_to_close) in rows
+        .into_iter()
+        .flat_map(|row| closers.map(|side| (row, side)))
     {
         let case = Case::new(|case| {
             case.quiet = quiet;

@@ -299,14 +299,15 @@ fn meltdown(stage: &Stage) -> Result<()> {
     options.timeline = Timeline::carry(PINGS, PATIENCE, Ending::Fin);
     let session = stage.connect(&options)?;
     let carried = || stage.lab.path.counts().from_server.carried;
+    pass(millis(500));
     for _ in 0..4 {
-        pass(millis(500));
         stage.faults(|faults| faults.from_server.cut = true);
         // The server's timer runs out three times, and for the last time after that.
         pass(millis(2_500));
         stage.faults(|faults| faults.from_server.cut = false);
         let before = carried();
         until("the server gets through again", || carried() > before + 20)?;
+        pass(millis(500));
     }
     stage.take_server()?.kill();
     session.wait_ended(PATIENCE)?;
