@@ -113,6 +113,7 @@ pub fn told(record: &SessionRecord, side: Side, segment: &Segment) -> Told {
 /// Where in the payload of a buffer that begins which is looked into for small records: with
 /// its last segment, but no more than [`SMALL`] bytes before the end.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "SMALL is")]
 pub const fn looked_into(segment: &Segment) -> u32 {
     let last = last_segment(segment);
     let end = segment.payload.saturating_sub(SMALL as u32);

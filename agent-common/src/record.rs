@@ -324,6 +324,7 @@ impl Trail {
     }
 
     /// The records, the last one first.
+    #[expect(clippy::cast_possible_truncation, reason = "LENGTH is small")]
     pub fn newest_first(&self) -> impl Iterator<Item = SmallRecord> {
         (1..=Self::LENGTH as u8).map_while(|back| {
             let number = self.written.wrapping_sub(back);

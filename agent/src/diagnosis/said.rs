@@ -79,7 +79,7 @@ pub struct Sayings {
 
 impl Sayings {
     /// Reads the trails of a record, written by a cipher that makes records of these `sizes`.
-    /// Times are told by `now`, a moment of the same clock not before them. Short
+    /// Times are told by `now`, a moment of the same clock about as late as the last. Short
     /// messages mean something else before the tunnel `was_up`, and right before the first FIN
     /// or RST.
     pub fn of(
@@ -218,9 +218,35 @@ fn joined(header: SmallRecord, rest: SmallRecord, sizes: RecordSize) -> Option<J
     }))
 }
 
-/// When a record was seen, by a later moment of the same clock.
+/// When a record was seen, by a moment of the same clock. That may be a little before it: segments
+/// are timed by a clock that stands still for some milliseconds, records are not.
 fn time_ns(record: SmallRecord, now: u64) -> u64 {
-    let ago = Trail::clock(now).wrapping_sub(record.seen);
-    let ago = if ago > u32::MAX / 2 { 0 } else { ago };
-    now.saturating_sub(u64::from(ago) << Trail::CLOCK_SHIFT)
+    let ago = Trail::clock(now).wrapping_sub(record.seen).cast_signed();
+    now.saturating_add_signed(-(i64::from(ago) << Trail::CLOCK_SHIFT))
+}
+
+#[cfg(test)]
+mod tests {
+    use sstpulse_common::record::OtherSide;
+
+    use super::*;
+
+    #[test]
+    fn times_are_told_by_a_moment_before_or_after() {
+        const NOW: u64 = 300_000_000_000_000;
+        for seen_ns in [NOW - 3_600_000_000_000, NOW - 1, NOW, NOW + 4_000_000] {
+            let record = SmallRecord {
+                seen: Trail::clock(seen_ns),
+                content_type: ContentType::ALERT,
+                length: 19,
+                number: 0,
+                other: OtherSide::default(),
+            };
+            let told_ns = time_ns(record, NOW);
+            assert!(
+                told_ns.abs_diff(seen_ns) < 1 << Trail::CLOCK_SHIFT,
+                "{seen_ns}"
+            );
+        }
+    }
 }
