@@ -30,6 +30,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// The usual hello of these servers, and what the agent is told of it.
 pub(crate) const HELLO: Duration = Duration::from_secs(1);
 
+/// How often the agent looks for sessions that silence has ended, as below, and a little more.
+const INTERVAL: Duration = Duration::from_millis(1_100);
+
 /// Scaled down from what they are in the field, so that a scenario takes seconds.
 const CONFIGURATION: &str = r#"
 interval = "1s"
@@ -261,6 +264,8 @@ impl Stage {
         let waited = self
             .agent
             .wait_for_count(PATIENCE, "that tell of an end", count, is_over);
+        // Replay looks for what silence ended as often, but not at the same moments.
+        pass(INTERVAL);
         self.mark_time()?;
         let Self {
             agent,
