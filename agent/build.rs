@@ -1,7 +1,7 @@
 //! Builds the kernel half (`agent-ebpf`) for the BPF target, for `include_bytes!`.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, exit},
 };
@@ -28,9 +28,9 @@ fn main() {
         fail("bpf-linker is not installed under target/tools: run `cargo xtask setup` once");
     }
 
-    // A folder of its own: the cargo that runs this script holds the lock of the other.
-    let out = PathBuf::from(variable("OUT_DIR"));
-    let target = out.join("ebpf");
+    // A folder of its own: the cargo that runs this script holds the lock of the other. It is
+    // the same for all profiles of the agent, as is what comes of it.
+    let target = root.join("target/ebpf");
     let status = Command::new(variable("CARGO"))
         .current_dir(&root)
         .args(["build", "--release", "--package", PACKAGE])
@@ -40,6 +40,7 @@ fn main() {
         // when told to, for this one build.
         .env("RUSTC_BOOTSTRAP", "1")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("RUSTFLAGS")
         .env_remove("RUSTC")
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
@@ -51,7 +52,11 @@ fn main() {
             "can't run cargo to build the kernel half: {error}"
         )),
     }
-    let object = target.join(TARGET).join("release/sstpulse");
+    let built = target.join(TARGET).join("release/sstpulse");
+    let object = PathBuf::from(variable("OUT_DIR")).join("sstpulse.o");
+    if let Err(error) = fs::copy(&built, &object) {
+        fail(&format!("can't copy {}: {error}", built.display()));
+    }
     println!("cargo::rustc-env=SSTPULSE_OBJECT={}", object.display());
 }
 

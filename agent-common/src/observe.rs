@@ -49,7 +49,7 @@ pub trait Tables {
     fn afterwards(&mut self, found: Found, told: Told, segment: &Segment, payload: &Self::Payload);
     /// Hands the payload of a segment of the opening to the agent.
     fn hand_over(&mut self, found: Found, segment: &Segment, payload: &Self::Payload);
-    /// [Notes](payload::note) the small records in the last segment of a buffer.
+    /// [Notes](payload::note) the small records at the end of a buffer.
     fn note(&mut self, found: Found, segment: &Segment, payload: &Self::Payload);
     /// The same value, of which the kernel's verifier knows nothing.
     #[inline(always)]

@@ -3,15 +3,17 @@
 //! The first bytes of a session go to the agent whole, which reads from them how the
 //! connection comes up. Later only small segments are looked into, for the headers of
 //! their TLS records: those of a tunnel's own words (echo, abort, alert) are shorter than
-//! any that carries a packet.
+//! any that carries a packet. So are the ends of large ones once a side closes, where an alert
+//! can share a segment with the last of the data.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     Bytes, Segment, SessionRecord, Side, Told,
-    record::{Attention, SmallRecord, Trail},
+    packet::View as _,
+    record::Attention,
     sequence::after,
-    tls::{HEADER, RecordHeader},
+    tls::{ContentType, HEADER, RecordHeader},
 };
 
 /// How much of what the client sends at first goes to the agent, in bytes: room for a
@@ -87,23 +89,40 @@ pub fn told(record: &SessionRecord, side: Side, segment: &Segment) -> Told {
     if segment.payload == 0 || segment.flags.rst() {
         return Told::NOTHING;
     }
-    let own = record.sent_by(side);
-    let most = match side {
-        Side::Client => OPENING_FROM_CLIENT,
-        Side::Server => OPENING_FROM_SERVER,
+    let (own, other, most) = match side {
+        Side::Client => (
+            &record.from_client,
+            &record.from_server,
+            OPENING_FROM_CLIENT,
+        ),
+        Side::Server => (
+            &record.from_server,
+            &record.from_client,
+            OPENING_FROM_SERVER,
+        ),
     };
     let opening = own.bytes < most && record.head.attention & Attention::NO_PAYLOAD == 0;
     let last = (segment.payload - last_segment(segment)) as usize;
     // The order keeps large segments from touching the line that the limit is in.
-    let small = last <= SMALL
-        && last <= usize::from(record.head.small)
-        && after(segment.end(), own.seq_next) > 0;
-    Told::OPENING.when(opening) | Told::SMALL.when(small)
+    let small = last <= SMALL && last <= usize::from(record.head.small);
+    let closing = segment.flags.fin() || other.has_closed();
+    let new = after(segment.end(), own.seq_next) > 0;
+    Told::OPENING.when(opening) | Told::SMALL.when((small || closing) && new)
+}
+
+/// Where in the payload of a buffer that begins which is looked into for small records: with
+/// its last segment, but no more than [`SMALL`] bytes before the end.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "SMALL is")]
+pub const fn looked_into(segment: &Segment) -> u32 {
+    let last = last_segment(segment);
+    let end = segment.payload.saturating_sub(SMALL as u32);
+    if last > end { last } else { end }
 }
 
 /// Where in the payload of a buffer its last segment begins.
 #[inline(always)]
-pub const fn last_segment(segment: &Segment) -> u32 {
+const fn last_segment(segment: &Segment) -> u32 {
     if segment.segments <= 1 {
         return 0;
     }
@@ -111,30 +130,70 @@ pub const fn last_segment(segment: &Segment) -> u32 {
     if before < segment.payload { before } else { 0 }
 }
 
-/// Takes note of the small records that `bytes` begins with, the `length` bytes of one
-/// segment.
+/// Takes note of the small records of `side` that follow one another from `at` on in `bytes`,
+/// the last `length` of a segment that was counted.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "at most SMALL")]
-pub fn note<B: Bytes + ?Sized>(trail: &mut Trail, bytes: &B, length: usize, now: u64) {
-    let mut at = 0;
+pub fn note<B: Bytes + ?Sized>(
+    record: &mut SessionRecord,
+    side: Side,
+    bytes: &B,
+    at: usize,
+    length: usize,
+    now: u64,
+) {
+    let other = record.other_than(side);
+    let trail = record.trail_of_mut(side);
+    let mut at = at;
     for _ in 0..MOST_RECORDS {
-        let Some(header) = RecordHeader::at(bytes, at) else {
+        let Some((header, next)) = whole(bytes, at, length) else {
             return;
         };
-        let next = at + HEADER + usize::from(header.length);
-        if next > length || next > SMALL {
-            return;
-        }
-        trail.push(SmallRecord {
-            seen: Trail::clock(now),
-            content_type: header.content_type,
-            length: header.length as u8,
-        });
+        trail.push(header, other, now);
         let Some(next) = bytes.forget(next) else {
             return;
         };
         at = next;
     }
+}
+
+/// Where in `bytes`, the last `length` of a segment, the first small record begins that is
+/// whole. Before it, there may be the end of one that is not.
+#[inline(always)]
+pub fn first_whole<B: Bytes + ?Sized>(bytes: &B, length: usize) -> Option<usize> {
+    if whole(bytes, 0, length).is_some() {
+        return Some(0);
+    }
+    for at in 1..=SMALL - HEADER {
+        if is_sealed(bytes, at, length)? {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Whether a small record that is encrypted begins at `at`, and is whole. What others hold
+/// looks like that once in a hundred million segments. `None` if no header has room there.
+///
+/// All in few branches: the verifier follows each, at every place.
+#[inline(always)]
+fn is_sealed<B: Bytes + ?Sized>(bytes: &B, at: usize, length: usize) -> Option<bool> {
+    /// An alert's type, the version from TLS 1.2 on, and a length below 256 (RFC 8446, 5.1).
+    const ALERT: u32 = u32::from_be_bytes([ContentType::ALERT, 3, 3, 0]);
+    /// The bit in which application data differs from it.
+    const DATA: u32 = (ContentType::ALERT as u32 ^ ContentType::APPLICATION_DATA as u32) << 24;
+
+    let header = bytes.view::<HEADER>(at)?;
+    let next = at + HEADER + usize::from(header.byte(4));
+    Some(header.be32(0) & !DATA == ALERT && next <= length)
+}
+
+/// The header of the record that begins at `at`, and where it ends, if that is before the end
+/// of the segment.
+#[inline(always)]
+fn whole<B: Bytes + ?Sized>(bytes: &B, at: usize, length: usize) -> Option<(RecordHeader, usize)> {
+    let header = RecordHeader::at(bytes, at)?;
+    let next = at + HEADER + usize::from(header.length);
+    (next <= length && next <= SMALL).then_some((header, next))
 }
 
 const _: () = assert!(size_of::<ChunkHeader>() == 32);

@@ -10,7 +10,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, FlowKey, HalfOpen, Segment, Side, TcpOptions, payload};
+use crate::{
+    Address, FlowKey, HalfOpen, Segment, Side, TcpOptions, payload,
+    tls::{ContentType, RecordHeader},
+};
 
 /// A session: six cache lines. A segment touches the head of both directions' halves
 /// and, in the steady state, writes one.
@@ -222,8 +225,9 @@ pub struct Trail {
     pub first_seq: u32,
     /// When each was seen, by [`Self::clock`]; 0 if there is none.
     pub seen: [u32; Self::LENGTH],
-    /// What each carries: a [`ContentType`](crate::tls::ContentType).
-    pub content_type: [u8; Self::LENGTH],
+    /// What each carries, and what the other side had done by then, packed: see
+    /// [`SmallRecord`].
+    pub what: [u8; Self::LENGTH],
     /// Bytes after each one's header.
     pub length: [u8; Self::LENGTH],
     /// How many there were, going round.
@@ -241,6 +245,35 @@ pub struct SmallRecord {
     pub content_type: u8,
     /// Bytes after its header.
     pub length: u8,
+    /// How many small records of its side came before it, modulo 16.
+    pub number: u8,
+    /// What the other side had done by then.
+    pub other: OtherSide,
+}
+
+/// What the other side had done when a record passed here.
+///
+/// The clock can't tell whose record was first when they are some microseconds apart, and the
+/// two directions have a CPU each. But what answers a record passes here after it, so it finds
+/// that record noted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OtherSide {
+    /// How many small records of it had been noted, modulo 16.
+    pub noted: u8,
+    /// It had sent a FIN, or a RST that counts.
+    pub closed: bool,
+}
+
+impl SmallRecord {
+    /// Numbers of records go round after as many.
+    const NUMBERS: u8 = 16;
+
+    /// Whether it had been noted when that `later` record of the other side was. Of two that
+    /// are seconds apart, their times tell more: numbers go round.
+    pub const fn was_noted_before(&self, later: &Self) -> bool {
+        let since = later.other.noted.wrapping_sub(self.number) % Self::NUMBERS;
+        since != 0 && since as usize <= Trail::LENGTH
+    }
 }
 
 impl Trail {
@@ -251,7 +284,7 @@ impl Trail {
     pub const EMPTY: Self = Self {
         first_seq: 0,
         seen: [0; Self::LENGTH],
-        content_type: [0; Self::LENGTH],
+        what: [0; Self::LENGTH],
         length: [0; Self::LENGTH],
         written: 0,
         reserved: [0; 3],
@@ -259,6 +292,13 @@ impl Trail {
 
     /// Bits of the monotonic clock that [`Self::clock`] leaves out: its unit is 65,536 ns.
     pub const CLOCK_SHIFT: u32 = 16;
+
+    /// Of a packed record, the bits of its content type, less the first of those.
+    const TYPE: u8 = 0b111;
+    /// The bit that says that the other side had closed.
+    const CLOSED: u8 = 0b1000;
+    /// Bits below those that say how many records of the other side had been noted.
+    const NOTED_SHIFT: u32 = 4;
 
     /// The clock that records are timed with: `now` (nanoseconds, monotonic) in units of 65.5
     /// microseconds, which wrap after 78 hours; never 0.
@@ -269,24 +309,36 @@ impl Trail {
         if time == 0 { 1 } else { time }
     }
 
-    /// Takes a record in, in place of the oldest.
+    /// Takes a record in that is seen `now` (nanoseconds, monotonic), in place of the oldest.
+    /// Of its length, the last eight bits are kept.
     #[inline(always)]
-    pub fn push(&mut self, record: SmallRecord) {
+    #[expect(clippy::cast_possible_truncation, reason = "small ones are shorter")]
+    pub fn push(&mut self, header: RecordHeader, other: OtherSide, now: u64) {
         let at = usize::from(self.written) % Self::LENGTH;
-        self.seen[at] = record.seen;
-        self.content_type[at] = record.content_type;
-        self.length[at] = record.length;
+        let content_type = header.content_type.wrapping_sub(ContentType::FIRST) & Self::TYPE;
+        let closed = if other.closed { Self::CLOSED } else { 0 };
+        self.seen[at] = Self::clock(now);
+        self.what[at] = content_type | closed | other.noted << Self::NOTED_SHIFT;
+        self.length[at] = header.length as u8;
         self.written = self.written.wrapping_add(1);
     }
 
     /// The records, the last one first.
+    #[expect(clippy::cast_possible_truncation, reason = "LENGTH is small")]
     pub fn newest_first(&self) -> impl Iterator<Item = SmallRecord> {
-        (1..=Self::LENGTH).map_while(|back| {
-            let at = usize::from(self.written).wrapping_sub(back) % Self::LENGTH;
+        (1..=Self::LENGTH as u8).map_while(|back| {
+            let number = self.written.wrapping_sub(back);
+            let at = usize::from(number) % Self::LENGTH;
+            let what = self.what[at];
             (self.seen[at] != 0).then(|| SmallRecord {
                 seen: self.seen[at],
-                content_type: self.content_type[at],
+                content_type: ContentType::FIRST + (what & Self::TYPE),
                 length: self.length[at],
+                number: number % SmallRecord::NUMBERS,
+                other: OtherSide {
+                    noted: what >> Self::NOTED_SHIFT,
+                    closed: what & Self::CLOSED != 0,
+                },
             })
         })
     }
@@ -383,10 +435,16 @@ impl DirectionRecord {
         }
     }
 
-    /// Whether a flag is set.
+    /// Whether a flag is set, or one of several.
     #[inline(always)]
     pub const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Whether this side has sent a FIN, or a RST that the other end had to accept.
+    #[inline(always)]
+    pub const fn has_closed(&self) -> bool {
+        self.has(Self::FIN_SENT | Self::RESET)
     }
 
     /// The largest window that a window field of this side can stand for, in bytes.
@@ -521,10 +579,32 @@ impl SessionRecord {
 
     /// The last small records of `side`.
     #[inline(always)]
-    pub const fn trail_of(&mut self, side: Side) -> &mut Trail {
+    pub const fn trail_of(&self, side: Side) -> &Trail {
+        match side {
+            Side::Client => &self.client_trail,
+            Side::Server => &self.server_trail,
+        }
+    }
+
+    /// The same, to write to.
+    #[inline(always)]
+    pub(crate) const fn trail_of_mut(&mut self, side: Side) -> &mut Trail {
         match side {
             Side::Client => &mut self.client_trail,
             Side::Server => &mut self.server_trail,
+        }
+    }
+
+    /// What the side other than this one has done so far.
+    #[inline(always)]
+    pub(crate) const fn other_than(&self, side: Side) -> OtherSide {
+        let (sent, trail) = match side {
+            Side::Client => (&self.from_server, &self.server_trail),
+            Side::Server => (&self.from_client, &self.client_trail),
+        };
+        OtherSide {
+            noted: trail.written % SmallRecord::NUMBERS,
+            closed: sent.has_closed(),
         }
     }
 

@@ -22,6 +22,9 @@ pub struct RecordHeader {
 pub struct ContentType;
 
 impl ContentType {
+    /// The lowest of them.
+    pub const FIRST: u8 = Self::CHANGE_CIPHER_SPEC;
+
     /// Change of cipher.
     pub const CHANGE_CIPHER_SPEC: u8 = 20;
     /// Alert.

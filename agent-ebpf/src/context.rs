@@ -221,6 +221,23 @@ impl Headers {
             length,
         })
     }
+
+    /// The bytes that this run copied last, and how many they were.
+    #[inline(always)]
+    pub fn again(length: usize) -> Option<Self> {
+        let scratch = maps::scratch()?;
+        Some(Self {
+            // SAFETY: as above.
+            bytes: unsafe { &*scratch },
+            length: length.min(HEADERS),
+        })
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    pub fn length(&self) -> usize {
+        self.length
+    }
 }
 
 impl Bytes for Headers {

@@ -6,10 +6,10 @@ use core::{hint::black_box, slice};
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes, programs::TcContext};
 use sstpulse_common::{
-    ChunkHeader, Parsed, Segment, Side, Told,
+    Bytes as _, ChunkHeader, Parsed, Segment, Side, Told,
     counters::Counter,
     observe::{self, Found},
-    payload::{self, last_segment},
+    payload::{self, looked_into},
 };
 
 use crate::{
@@ -111,20 +111,36 @@ fn bounded(number: usize) -> usize {
     black_box(number) & (MOST - 1)
 }
 
-/// Takes note of the small records in the last segment of a buffer.
+/// Takes note of the small records at the end of a buffer.
 #[inline(always)]
 pub fn note(found: Found, segment: &Segment, payload: &Payload) {
-    let last = last_segment(segment);
+    let from = looked_into(segment);
     let context = TcContext::new(payload.0);
     let packet = Packet::new(&context);
     let Some(bytes) =
-        maps::parsed().and_then(|parsed| Headers::copy(&packet, start(parsed) + last))
+        maps::parsed().and_then(|parsed| Headers::copy(&packet, start(parsed) + from))
     else {
         return;
     };
     let Some(record) = maps::session(found.slot) else {
         return;
     };
-    let length = (segment.payload - last) as usize;
-    payload::note(record.trail_of(found.side), &bytes, length, found.now);
+    let length = segment.payload - from;
+    let first = sstpulse_first_whole(bytes.length() as u32, length);
+    if let Some(at) = bytes.forget(first as usize) {
+        payload::note(record, found.side, &bytes, at, length as usize, found.now);
+    }
+}
+
+/// What [`sstpulse_first_whole`] says if there is none.
+const NOWHERE: u32 = u32::MAX;
+
+/// [`payload::first_whole`] of the bytes that were copied last, in a function of its own: the
+/// verifier would follow what comes after for every place that a record can begin at.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sstpulse_first_whole(copied: u32, length: u32) -> u32 {
+    let at = Headers::again(copied as usize)
+        .and_then(|bytes| payload::first_whole(&bytes, length as usize));
+    at.map_or(NOWHERE, |at| at as u32)
 }

@@ -176,7 +176,7 @@ contract! {
     SessionEnd {
         schema: String, time: String, seq: u64, host: String, interface: Option<String>,
         session: Session, client: Endpoint, server: Endpoint, network: Network,
-        phase: Option<String>, end: Ending, verdict: Option<Verdict>, rtt_us: Rtt,
+        phase: Option<String>, reached: Option<String>, end: Ending, verdict: Option<Verdict>, rtt_us: Rtt,
         from_client: Totalled, from_server: Totalled,
     }
     Ending { by: String, how: String }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    run::{cargo, command, output, root, run, target},
+    run::{build_all, command, output, root, run, target},
     setup::setup,
 };
 
@@ -27,7 +27,7 @@ const GENERATED: [(&str, &str, &str); 2] = [
 /// Writes the generated files, or checks them.
 pub(crate) fn generate(arguments: &Arguments) -> anyhow::Result<()> {
     setup()?;
-    run(cargo().args(["build", "--quiet", "--bins"]))?;
+    run(build_all().arg("--quiet"))?;
     for (file, program, argument) in GENERATED {
         let path = root().join(file);
         let text = output(command(&target("debug").join(program).to_string_lossy()).arg(argument))?;

@@ -25,6 +25,14 @@ pub(crate) fn cargo() -> Command {
     command(&env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
 }
 
+/// A build of all programs and tests. What tests depend on asks others for features of theirs;
+/// without them, everything above those would be built once more for the programs alone.
+pub(crate) fn build_all() -> Command {
+    let mut build = cargo();
+    build.args(["build", "--locked", "--bins", "--tests"]);
+    build
+}
+
 /// A program, run in the workspace's folder.
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);

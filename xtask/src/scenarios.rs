@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::{
     programs,
-    run::{cargo, command, run, target},
+    run::{build_all, command, run, target},
     setup::setup,
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 pub(crate) fn scenarios(arguments: &Arguments) -> anyhow::Result<()> {
     setup()?;
     programs::install(&[("tcpdump", "tcpdump")], "to record the scenarios")?;
-    run(cargo().args(["build", "--quiet"]))?;
+    run(build_all().arg("--quiet"))?;
     eprintln!("xtask: playing scenarios in the lab; all of them take about two minutes, and root");
     let scenarios = target("debug/scenarios");
     run(command(&scenarios.to_string_lossy()).args(&arguments.arguments))

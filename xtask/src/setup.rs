@@ -65,12 +65,12 @@ fn component(name: &str, file: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn bpf_linker() -> anyhow::Result<()> {
-    tool("bpf-linker", BPF_LINKER, "2 to 3 minutes")
+    tool("bpf-linker", BPF_LINKER, "about 1 minute")
 }
 
 /// Installs cargo-fuzz, which only fuzzing needs.
 pub(crate) fn cargo_fuzz() -> anyhow::Result<()> {
-    tool("cargo-fuzz", CARGO_FUZZ, "about 1 minute")
+    tool("cargo-fuzz", CARGO_FUZZ, "less than 1 minute")
 }
 
 /// Installs this version of a tool under `target/tools`, unless it is there.
@@ -86,6 +86,8 @@ fn tool(name: &str, version: &str, takes: &str) -> anyhow::Result<()> {
     eprintln!("xtask: installing {name} {version} under target/tools; takes {takes}");
     run(cargo()
         .args(["install", name, "--version", version, "--locked", "--force"])
+        // Neither has much to do itself: it is LLVM that works. So it is not worth optimising.
+        .arg("--debug")
         .arg("--root")
         .arg(tools)
         // Its own artifacts go with the others, so that a second try goes on.

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::{
     programs,
-    run::{cargo, run, target},
+    run::{build_all, cargo, run, target},
     setup::setup,
 };
 
@@ -37,7 +37,7 @@ struct Counts {
 pub(crate) fn test(arguments: &Arguments) -> anyhow::Result<()> {
     setup()?;
     programs::install(&PROGRAMS, "for all tests to run")?;
-    run(cargo().args(["build", "--locked"]))?;
+    run(&mut build_all())?;
     let skipped = target("skipped-tests.txt");
     fs::write(&skipped, "").with_context(|| format!("can't write {}", skipped.display()))?;
 

@@ -176,7 +176,7 @@ pub struct Neighbours {
     pub died_together: u32,
     /// Sessions that the server ended at the same age, or after being idle as long, this
     /// one included.
-    pub same_age: u32,
+    pub dismissed_alike: u32,
     /// Sessions that ended after being idle for as long, this one included.
     pub same_idle: u32,
     /// Sessions of the same prefix that were cut off after their `ClientHello`, this one
@@ -221,7 +221,7 @@ impl Facts<'_> {
         self.end_ns.saturating_sub(self.record.head.start_ns)
     }
 
-    /// Segments that a side sent again, of hundred; `None` of too few to tell.
+    /// Segments that a side had to send again, of hundred; `None` of too few to tell.
     pub fn retransmitted_percent(&self, side: Side) -> Option<f32> {
         /// Fewer segments than this say nothing about a path.
         const LEAST_SEGMENTS: u64 = 100;
@@ -231,7 +231,7 @@ impl Facts<'_> {
             Side::Server => &self.from_server,
         };
         (counters.segments >= LEAST_SEGMENTS)
-            .then(|| percent(u64::from(counters.retransmits), counters.segments))
+            .then(|| percent(u64::from(counters.lost()), counters.segments))
     }
 
     /// The largest payload that a segment of a side can have had: what the other announced,

@@ -55,7 +55,7 @@ fn loss(counters: &Counters, thresholds: &Thresholds) -> Grade {
     if counters.segments < LEAST_SEGMENTS {
         return Grade::Good;
     }
-    let lost = percent(u64::from(counters.retransmits), counters.segments);
+    let lost = percent(u64::from(counters.lost()), counters.segments);
     if lost > thresholds.loss_critical_percent {
         Grade::Poor
     } else if lost > thresholds.loss_percent {

@@ -17,6 +17,6 @@ pub(crate) use facts::percent;
 pub use facts::{Facts, HostFacts, Neighbours, Quiet, Reset, Timeouts};
 pub use health::{Interval, health};
 pub use limits::ClusterLimits;
-pub use rules::{RULES, Rule, Word, closed_by_server, judge, judge_attempt, judge_ongoing};
-pub use said::{Said, Sayings};
+pub use rules::{RULES, Rule, Word, ended_by_server, judge, judge_attempt, judge_ongoing};
+pub use said::{Parting, Said, Sayings};
 pub use thresholds::Thresholds;

@@ -27,6 +27,45 @@ pub struct Said {
     pub message: Option<Message>,
     /// When, in nanoseconds, exact to 65.5 microseconds.
     pub time_ns: u64,
+    /// The record that it ended with.
+    record: SmallRecord,
+}
+
+/// What a side said goodbye with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parting {
+    /// Who said it.
+    pub side: Side,
+    /// What it was.
+    pub goodbye: Goodbye,
+    /// When, in nanoseconds, exact to 65.5 microseconds.
+    pub time_ns: u64,
+    record: SmallRecord,
+}
+
+impl Parting {
+    /// The other side had sent a FIN or RST by then.
+    pub const fn after_close(&self) -> bool {
+        self.record.other.closed
+    }
+
+    /// The first of what both sides said goodbye with. Neither had heard the other's if they
+    /// passed here at the very same time: it is the client's then.
+    pub fn first(client: Option<Self>, server: Option<Self>) -> Option<Self> {
+        /// What is further apart than this, the clock tells well, and numbers of records may
+        /// have gone round.
+        const CLOSE_NS: u64 = 1_000_000_000;
+
+        let (Some(from_client), Some(from_server)) = (client, server) else {
+            return client.or(server);
+        };
+        let server_first = if from_client.time_ns.abs_diff(from_server.time_ns) > CLOSE_NS {
+            from_server.time_ns < from_client.time_ns
+        } else {
+            from_server.record.was_noted_before(&from_client.record)
+        };
+        if server_first { server } else { client }
+    }
 }
 
 /// The last messages of both sides, the last one first.
@@ -40,7 +79,7 @@ pub struct Sayings {
 
 impl Sayings {
     /// Reads the trails of a record, written by a cipher that makes records of these `sizes`.
-    /// Times are told by `now`, a moment of the same clock not before them. Short
+    /// Times are told by `now`, a moment of the same clock about as late as the last. Short
     /// messages mean something else before the tunnel `was_up`, and right before the first FIN
     /// or RST.
     pub fn of(
@@ -68,11 +107,16 @@ impl Sayings {
 
     /// What a side said goodbye with, and when: the first of the last messages that can be
     /// one. What it says after a goodbye can only be another.
-    pub fn goodbye(&self, side: Side) -> Option<(Goodbye, u64)> {
-        self.by(side)
-            .iter()
-            .map_while(|said| Some((self.as_goodbye(side, *said)?, said.time_ns)))
-            .last()
+    pub fn goodbye(&self, side: Side) -> Option<Parting> {
+        let parting = |said: &Said| {
+            Some(Parting {
+                side,
+                goodbye: self.as_goodbye(side, *said)?,
+                time_ns: said.time_ns,
+                record: said.record,
+            })
+        };
+        self.by(side).iter().map_while(parting).last()
     }
 
     fn as_goodbye(&self, side: Side, said: Said) -> Option<Goodbye> {
@@ -135,6 +179,7 @@ fn messages(trail: &Trail, side: Side, sizes: RecordSize, now: u64) -> Vec<Said>
         messages.push(Said {
             message,
             time_ns: time_ns(*last, now),
+            record: *last,
         });
         rest = next;
     }
@@ -173,9 +218,35 @@ fn joined(header: SmallRecord, rest: SmallRecord, sizes: RecordSize) -> Option<J
     }))
 }
 
-/// When a record was seen, by a later moment of the same clock.
+/// When a record was seen, by a moment of the same clock. That may be a little before it: segments
+/// are timed by a clock that stands still for some milliseconds, records are not.
 fn time_ns(record: SmallRecord, now: u64) -> u64 {
-    let ago = Trail::clock(now).wrapping_sub(record.seen);
-    let ago = if ago > u32::MAX / 2 { 0 } else { ago };
-    now.saturating_sub(u64::from(ago) << Trail::CLOCK_SHIFT)
+    let ago = Trail::clock(now).wrapping_sub(record.seen).cast_signed();
+    now.saturating_add_signed(-(i64::from(ago) << Trail::CLOCK_SHIFT))
+}
+
+#[cfg(test)]
+mod tests {
+    use sstpulse_common::record::OtherSide;
+
+    use super::*;
+
+    #[test]
+    fn times_are_told_by_a_moment_before_or_after() {
+        const NOW: u64 = 300_000_000_000_000;
+        for seen_ns in [NOW - 3_600_000_000_000, NOW - 1, NOW, NOW + 4_000_000] {
+            let record = SmallRecord {
+                seen: Trail::clock(seen_ns),
+                content_type: ContentType::ALERT,
+                length: 19,
+                number: 0,
+                other: OtherSide::default(),
+            };
+            let told_ns = time_ns(record, NOW);
+            assert!(
+                told_ns.abs_diff(seen_ns) < 1 << Trail::CLOCK_SHIFT,
+                "{seen_ns}"
+            );
+        }
+    }
 }

@@ -59,6 +59,10 @@ pub struct Thresholds {
     /// Time the window may be closed in a minute.
     #[serde(deserialize_with = "duration")]
     pub stalled_per_minute: Duration,
+    /// How long a window must be closed each time, on average, for three times to be too often.
+    /// The default is the least that a sender waits before it asks (`TCP_RTO_MIN` of Linux).
+    #[serde(deserialize_with = "duration")]
+    pub stall: Duration,
 }
 
 impl Default for Thresholds {
@@ -81,6 +85,7 @@ impl Default for Thresholds {
             loss_critical_percent: 5.0,
             ttl_difference: 3,
             stalled_per_minute: Duration::from_secs(1),
+            stall: Duration::from_millis(200),
         }
     }
 }

@@ -124,6 +124,12 @@ impl Counters {
         }
     }
 
+    /// Segments that were sent again because they were lost, as far as is known: copies that
+    /// turned out needless are left out.
+    pub const fn lost(&self) -> u32 {
+        self.retransmits.saturating_sub(self.spurious_retransmits)
+    }
+
     /// What came since `earlier`. The longest stall is that of the whole session.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {

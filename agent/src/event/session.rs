@@ -158,6 +158,8 @@ pub struct SessionEnd<'a> {
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
     pub about: About<'a>,
+    /// How far it had come before it closed: as `phase`, but never `closing`.
+    pub reached: Option<Phase>,
     /// Who ended it, and how.
     pub end: Ending,
     /// Why; null of a session that did not end, unless it was as good as lost.

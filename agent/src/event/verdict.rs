@@ -203,10 +203,10 @@ pub struct Evidence {
     /// How many they were, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hole_bytes: Option<u32>,
-    /// Segments that the server sent again, of hundred.
+    /// Segments that the server had to send again, of hundred; needless copies are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retransmitted_percent_from_server: Option<f32>,
-    /// Segments that the client sent again, of hundred.
+    /// Segments that the client had to send again, of hundred; likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retransmitted_percent_from_client: Option<f32>,
     /// The smallest round-trip time, in microseconds.

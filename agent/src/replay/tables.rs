@@ -9,7 +9,7 @@ use sstpulse_common::{
     SessionRecord, Side, Skip, Told,
     counters::Counter,
     observe::{self, Found, observe},
-    payload::{self, last_segment},
+    payload::{self, looked_into},
     record::SlotState,
 };
 
@@ -252,11 +252,13 @@ impl sstpulse_common::Tables for Tables {
     }
 
     fn note(&mut self, found: Found, segment: &Segment, payload: &[u8]) {
-        let last = last_segment(segment);
-        let bytes = payload.get(last as usize..).unwrap_or_default();
-        let length = (segment.payload - last) as usize;
-        if let Some(record) = self.records.get_mut(found.slot as usize) {
-            payload::note(record.trail_of(found.side), bytes, length, found.now);
+        let from = looked_into(segment);
+        let bytes = payload.get(from as usize..).unwrap_or_default();
+        let length = (segment.payload - from) as usize;
+        if let Some(record) = self.records.get_mut(found.slot as usize)
+            && let Some(at) = payload::first_whole(bytes, length)
+        {
+            payload::note(record, found.side, bytes, at, length, found.now);
         }
     }
 

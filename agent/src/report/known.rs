@@ -163,6 +163,11 @@ impl Known {
         if self.closing_ns != 0 {
             return Some(Phase::Closing);
         }
+        self.reached()
+    }
+
+    /// How far it has come, whether it is closing or not.
+    pub(super) fn reached(&self) -> Option<Phase> {
         self.tls().map(TlsFacts::phase)
     }
 

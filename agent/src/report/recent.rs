@@ -33,12 +33,23 @@ pub(super) struct Recent {
     died: Times,
     /// At what age the server said goodbye, in tenths of a second.
     ages: Alike<u64>,
+    /// After what idleness it did, in tenths of a second.
+    dismissed_idle: Alike<u64>,
     /// After what idleness sessions died or were reset, in tenths of a second.
     idles: Alike<u64>,
     /// Prefixes of clients that were cut off after their `ClientHello`.
     cut_off: Alike<Prefix>,
     clients: HashMap<Address, Client>,
     prefixes: HashMap<Prefix, Arrival>,
+}
+
+/// A session that the server says goodbye to, as another can be like it. In nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dismissed {
+    /// How old it is.
+    pub(super) age_ns: u64,
+    /// How long it was idle before that, if that is worth comparing.
+    pub(super) idle_ns: Option<u64>,
 }
 
 /// The last time that a client of a prefix opened a session.
@@ -71,8 +82,8 @@ struct Lost {
 pub(super) struct Like {
     /// When the session was closed, or last heard of.
     pub(super) closed_ns: u64,
-    /// How old it was.
-    pub(super) age_ns: u64,
+    /// How old it was, and how long it had been idle, as far as that is the server's doing.
+    pub(super) dismissed: Dismissed,
     /// How long it had been idle before that.
     pub(super) idle_ns: Option<u64>,
     /// Who its client was.
@@ -86,6 +97,7 @@ impl Default for Recent {
         Self {
             died: Times::default(),
             ages: Alike::within(LIKE_NS),
+            dismissed_idle: Alike::within(LIKE_NS),
             idles: Alike::within(LIKE_NS),
             cut_off: Alike::within(CUT_OFF_NS),
             clients: HashMap::new(),
@@ -100,9 +112,12 @@ impl Recent {
         self.died.push(now);
     }
 
-    /// A server said goodbye to a session of this age.
-    pub(super) fn aged(&mut self, now: u64, age_ns: u64) {
-        self.ages.push(now, age_ns / TENTH_NS);
+    /// A server said goodbye to a session.
+    pub(super) fn dismissed(&mut self, now: u64, session: Dismissed) {
+        self.ages.push(now, session.age_ns / TENTH_NS);
+        if let Some(idle_ns) = session.idle_ns {
+            self.dismissed_idle.push(now, idle_ns / TENTH_NS);
+        }
     }
 
     /// A session died, or was reset, after an idleness.
@@ -115,11 +130,21 @@ impl Recent {
         self.cut_off.push(now, Prefix::of(client));
     }
 
+    /// How many sessions the server has ended at the same age, or after the same idleness:
+    /// whichever are more.
+    fn dismissed_alike(&mut self, now: u64, session: Dismissed) -> u32 {
+        let aged = self.ages.count(now, same(session.age_ns));
+        let idled = session
+            .idle_ns
+            .map_or(0, |idle_ns| self.dismissed_idle.count(now, same(idle_ns)));
+        aged.max(idled)
+    }
+
     /// How many sessions ended like this one, so far; itself included, if it is among them.
     pub(super) fn neighbours(&mut self, like: &Like, together_ns: u64) -> Neighbours {
         let Like {
             closed_ns,
-            age_ns,
+            dismissed,
             idle_ns,
             client,
             heard_ns,
@@ -133,7 +158,7 @@ impl Recent {
             .map(|arrival| arrival.at_ns);
         Neighbours {
             died_together: self.died.around(closed_ns, together_ns),
-            same_age: self.ages.count(closed_ns, same(age_ns)),
+            dismissed_alike: self.dismissed_alike(closed_ns, dismissed),
             same_idle: idle_ns.map_or(0, |idle_ns| self.idles.count(closed_ns, same(idle_ns))),
             cut_off_together: self.cut_off.count(closed_ns, prefix..=prefix),
             back_ns: [came_ns, roamed_ns]
@@ -214,4 +239,33 @@ impl Recent {
 const fn same(time_ns: u64) -> RangeInclusive<u64> {
     let tenths = time_ns / TENTH_NS;
     tenths.saturating_sub(SAME)..=tenths.saturating_add(SAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_dismissed_alike_at_the_same_age_or_after_the_same_idleness() {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let session = |age: u64, idle: Option<u64>| Dismissed {
+            age_ns: age * SECOND_NS,
+            idle_ns: idle.map(|idle| idle * SECOND_NS),
+        };
+        for (one, other, alike) in [
+            (session(3_600, None), session(3_602, None), 1),
+            (session(3_600, None), session(3_603, None), 0),
+            (session(3_600, Some(900)), session(7_000, Some(902)), 1),
+            (session(3_600, Some(900)), session(7_000, Some(903)), 0),
+            (session(3_600, Some(900)), session(7_000, None), 0),
+            (session(3_600, Some(900)), session(3_601, Some(70)), 1),
+        ] {
+            for (earlier, later) in [(one, other), (other, one)] {
+                let mut recent = Recent::default();
+                recent.dismissed(SECOND_NS, earlier);
+                let found = recent.dismissed_alike(2 * SECOND_NS, later);
+                assert_eq!(found, alike, "{earlier:?}, {later:?}");
+            }
+        }
+    }
 }

@@ -18,7 +18,7 @@ use super::{
     across::{End, SessionId},
     known::Known,
     nanoseconds,
-    recent::{Like, Recent},
+    recent::{Dismissed, Like, Recent},
     watched::{LOOK_NS, Watched},
 };
 use crate::{
@@ -276,9 +276,13 @@ impl Sessions {
         };
         let facts = known.facts(record, end, diagnosis::Neighbours::default(), self.host);
         let closed_ns = facts.closed_ns();
-        match diagnosis::closed_by_server(&facts, &self.thresholds) {
+        match diagnosis::ended_by_server(&facts, &self.thresholds) {
             Some(diagnosis::Word::None) => self.recent.died(closed_ns),
-            Some(diagnosis::Word::Goodbye) => self.recent.aged(closed_ns, facts.age_ns()),
+            Some(diagnosis::Word::Goodbye { idle_ns }) => {
+                let age_ns = facts.age_ns();
+                self.recent
+                    .dismissed(closed_ns, Dismissed { age_ns, idle_ns });
+            }
             None => {}
         }
     }
@@ -552,9 +556,16 @@ impl Sessions {
             how,
         };
         let mut facts = known.facts(record, end, diagnosis::Neighbours::default(), self.host);
+        let idle_ns = match diagnosis::ended_by_server(&facts, &self.thresholds) {
+            Some(diagnosis::Word::Goodbye { idle_ns }) => idle_ns,
+            _ => None,
+        };
         let like = Like {
             closed_ns: facts.closed_ns(),
-            age_ns: facts.age_ns(),
+            dismissed: Dismissed {
+                age_ns: facts.age_ns(),
+                idle_ns,
+            },
             idle_ns: facts.quiet.map(|quiet| quiet.lasted_ns()),
             client,
             heard_ns,
@@ -629,6 +640,7 @@ impl Sessions {
             Event::SessionEnd(SessionEnd {
                 head,
                 about,
+                reached: known.reached(),
                 end: Ending { by, how },
                 verdict,
                 rtt_us: record.head.rtt.into(),

@@ -16,6 +16,7 @@ use sstpulse::{
 };
 use sstpulse_common::{
     Counters, DirectionRecord, HalfOpen, Notice, SessionRecord, Side, TcpFlags, Told,
+    record::SmallRecord,
 };
 
 pub use in_kernel::{Ran, run_in_kernel};
@@ -90,11 +91,16 @@ impl Left {
     /// The small records of a side, as type and length, the last one first.
     fn small_records(&self, side: Side) -> Vec<(u8, u8)> {
         self.session()
-            .clone()
             .trail_of(side)
             .newest_first()
             .map(|record| (record.content_type, record.length))
             .collect()
+    }
+
+    /// The small record of a side that came so many before its last one.
+    fn small_record(&self, side: Side, before: usize) -> SmallRecord {
+        let mut records = self.session().trail_of(side).newest_first();
+        records.nth(before).expect("there are not so many")
     }
 }
 

@@ -3,11 +3,11 @@
 use sstpulse_common::{
     Side,
     counters::Counter,
-    payload::{OPENING_FROM_CLIENT, SMALL_AT_FIRST},
+    payload::{OPENING_FROM_CLIENT, SMALL, SMALL_AT_FIRST},
     tls::{ContentType, HEADER},
 };
 
-use super::{RST, Row, rows};
+use super::{ACK, FIN, RST, Row, rows};
 use crate::conversation::{c, s};
 
 const DATA: u8 = ContentType::APPLICATION_DATA;
@@ -86,6 +86,67 @@ pub(super) fn records() -> Vec<Row> {
             t.handshake().send(c(0, 0, 1_400).content(0, &record(DATA, 25)));
         } => |left| {
             assert_eq!(left.small_records(Side::Client), []);
+        }
+        "where a segment holds the end of a larger record, small ones behind it are noted": |t| {
+            let both = [vec![0xee; 9], record(DATA, 25), record(ALERT, 19)].concat();
+            t.handshake().send(c(0, 0, both.len()).content(0, &both));
+        } => |left| {
+            assert_eq!(left.small_records(Side::Client), [(ALERT, 19), (DATA, 25)]);
+        }
+        "small records at the end of a large segment are noted if it bears the FIN": |t| {
+            let last = [record(DATA, 37), record(ALERT, 19)].concat();
+            let at = 1_400 - last.len();
+            t.handshake().send(c(0, 0, 1_400).content(at, &last));
+            t.send(s(0, 1_400, 1_400).flags(FIN | ACK).content(at, &last));
+        } => |left| {
+            assert_eq!(left.small_records(Side::Client), []);
+            assert_eq!(left.small_records(Side::Server), [(ALERT, 19), (DATA, 37)]);
+        }
+        "or if the other side has closed": |t| {
+            let alert = record(ALERT, 19);
+            t.handshake().send(c(0, 0, 0).flags(FIN | ACK));
+            t.send(s(0, 1, 3_000).gso(1_400).content(3_000 - alert.len(), &alert));
+            t.send(s(3_000, 1, 1_400));
+        } => |left| {
+            assert_eq!(left.small_records(Side::Server), [(ALERT, 19)]);
+        }
+        "of records that are further from the end than small ones may be, none is noted": |t| {
+            let alert = record(ALERT, 19);
+            let at = 1_400 - SMALL;
+            t.handshake().send(c(0, 0, 1_400).flags(FIN | ACK).content(at - 1, &alert));
+            t.send(s(0, 1_401, 1_400).flags(FIN | ACK).content(at, &alert));
+        } => |left| {
+            assert_eq!(left.small_records(Side::Client), []);
+            assert_eq!(left.small_records(Side::Server), [(ALERT, 19)]);
+        }
+        "of two sides' records within a tick of the clock, the later finds the other noted": |t| {
+            let alert = record(ALERT, 19);
+            t.handshake().send(c(0, 0, 24).content(0, &alert)).send(s(0, 24, 24).content(0, &alert));
+        } => |left| {
+            let (client, server) = (left.small_record(Side::Client, 0), left.small_record(Side::Server, 0));
+            assert!(client.was_noted_before(&server) && !server.was_noted_before(&client));
+            assert!(!client.other.closed && !server.other.closed);
+        }
+        "who was first is known however many records there were": |t| {
+            let echo = record(DATA, 25);
+            t.handshake();
+            for seq in (0..40).map(|number| number * 30) {
+                t.send(s(seq, seq, 30).content(0, &echo)).send(c(seq, seq + 30, 30).content(0, &echo));
+            }
+        } => |left| {
+            for before in 0..4 {
+                let (client, server) = (left.small_record(Side::Client, before), left.small_record(Side::Server, before));
+                assert!(server.was_noted_before(&client) && !client.was_noted_before(&server));
+                assert_eq!(usize::from(server.number), (39 - before) % 16);
+            }
+        }
+        "a record knows whether the other side had closed": |t| {
+            let alert = record(ALERT, 19);
+            t.handshake().send(c(0, 0, 24).content(0, &alert)).send(s(0, 24, 0).flags(FIN | ACK));
+            t.send(c(24, 1, 24).flags(FIN | ACK).content(0, &alert));
+        } => |left| {
+            assert!(left.small_record(Side::Client, 0).other.closed);
+            assert!(!left.small_record(Side::Client, 1).other.closed);
         }
         "a small record that is sent again is noted once": |t| {
             let echo = record(DATA, 25);

@@ -12,9 +12,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum};
 
 use self::outcome::Outcome;
@@ -30,7 +31,7 @@ pub(crate) const MANIFEST: &str = "fuzz/Cargo.toml";
 /// Arguments of `fuzz`.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Only this target; several by repeating it [default: all, one after another]
+    /// Only this target; several by repeating it [default: all, as many at once as there are CPUs]
     #[arg(long, value_enum, value_name = "NAME")]
     target: Vec<Target>,
     /// Executions of each target [default: as many as take about 25 seconds]
@@ -79,12 +80,29 @@ pub(crate) fn fuzz(arguments: &Arguments) -> anyhow::Result<()> {
     run(cargo_fuzz("build")
         .arg("--target-dir")
         .arg(target("fuzz/build")))?;
+    conclude(&run_all(targets, arguments)?)
+}
+
+/// Runs the targets: each takes one CPU, so as many at once as there are.
+fn run_all(targets: &[Target], arguments: &Arguments) -> anyhow::Result<Vec<(Target, Outcome)>> {
+    let at_once = thread::available_parallelism().map_or(1, usize::from);
     let mut outcomes = Vec::new();
-    for target in targets {
-        let outcome = target.run(arguments)?;
-        outcomes.push((*target, outcome));
+    for some in targets.chunks(at_once) {
+        thread::scope(|scope| {
+            let running: Vec<_> = some
+                .iter()
+                .map(|target| (*target, scope.spawn(|| target.run(arguments))))
+                .collect();
+            for (target, run) in running {
+                let outcome = run
+                    .join()
+                    .map_err(|_| anyhow!("a target's run panicked"))??;
+                outcomes.push((target, outcome));
+            }
+            anyhow::Ok(())
+        })?;
     }
-    conclude(&outcomes)
+    Ok(outcomes)
 }
 
 /// libFuzzer is C++, and built from source.

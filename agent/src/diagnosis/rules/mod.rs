@@ -7,9 +7,11 @@ mod peer;
 mod protocol;
 mod reset;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 pub use attempt::judge_attempt;
-pub use protocol::{Word, closed_by_server};
+pub use protocol::{Word, ended_by_server};
 
 use sstpulse_common::Side;
 

@@ -63,7 +63,10 @@ fn zero_window(facts: &Facts<'_>, thresholds: &Thresholds, side: Side) -> Option
     let minutes = facts.age_ns().div_ceil(60_000_000_000).max(1);
     let allowed_ms = milliseconds(nanoseconds(thresholds.stalled_per_minute)) * minutes;
     let long = u64::from(window.stalled_ms) >= allowed_ms;
-    (long || window.stalls >= MANY_STALLS).then(|| Finding {
+    // A window that closes for a moment is how a fast sender is slowed down.
+    let stall_ms = milliseconds(nanoseconds(thresholds.stall));
+    let each = u64::from(window.stalled_ms) >= u64::from(window.stalls) * stall_ms;
+    (long || (window.stalls >= MANY_STALLS && each)).then(|| Finding {
         confidence: Confidence::High,
         by,
         evidence: Evidence {

@@ -4,6 +4,7 @@ use sstpulse_common::Side;
 
 use super::{Facts, Finding, Thresholds, milliseconds, nanoseconds, party, path::is_stuck};
 use crate::{
+    diagnosis::Parting,
     event::{CloseBy, Confidence, Evidence, Goodbye, Party},
     tls::{Milestone, Phase},
 };
@@ -15,38 +16,26 @@ pub(super) fn was_up(facts: &Facts<'_>) -> bool {
 
 /// The goodbye that came first, if it can be what ended the session: it came shortly before
 /// the first FIN or RST, or its side has said nothing since.
-pub(super) fn first_goodbye(
-    facts: &Facts<'_>,
-    thresholds: &Thresholds,
-) -> Option<(Side, Goodbye, u64)> {
-    /// Times of records are exact to 65.5 microseconds.
-    const EXACT_NS: u64 = 65_536;
-
-    let of = |side| {
-        let (goodbye, time_ns) = facts.sayings.goodbye(side)?;
+pub(super) fn first_goodbye(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Parting> {
+    let counts = |parting: &Parting| {
         // An alert once the other has closed is an answer to that.
-        let answers = goodbye == Goodbye::Alert && !closes(facts, side);
-        if answers && time_ns + 2 * EXACT_NS > facts.closed_ns() {
-            return None;
+        if parting.goodbye == Goodbye::Alert && parting.after_close() {
+            return false;
         }
-        let before_ns = facts.closed_ns().saturating_sub(time_ns);
+        let before_ns = facts.closed_ns().saturating_sub(parting.time_ns);
         let soon = before_ns <= nanoseconds(thresholds.goodbye);
         // Some servers take half a minute to close after they were told. Only what can be
         // nothing else counts then.
-        let certain = goodbye != Goodbye::DisconnectAck && side == Side::Client;
-        (soon || certain).then_some((side, goodbye, time_ns))
+        let certain = parting.goodbye != Goodbye::DisconnectAck && parting.side == Side::Client;
+        soon || certain
     };
-    [of(Side::Client), of(Side::Server)]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(side, _, time_ns)| (*time_ns, *side == Side::Server))
+    let of = |side| facts.sayings.goodbye(side).filter(counts);
+    Parting::first(of(Side::Client), of(Side::Server))
 }
 
-const fn closes(facts: &Facts<'_>, side: Side) -> bool {
-    matches!(
-        (facts.end.by, side),
-        (CloseBy::Client, Side::Client) | (CloseBy::Server, Side::Server)
-    )
+/// How long before the first FIN or RST it was said, in milliseconds.
+pub(super) fn before_close_ms(facts: &Facts<'_>, parting: &Parting) -> u64 {
+    milliseconds(facts.closed_ns().saturating_sub(parting.time_ns))
 }
 
 pub(super) fn clean_client(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
@@ -58,65 +47,84 @@ pub(super) fn clean_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option
 }
 
 fn clean(facts: &Facts<'_>, thresholds: &Thresholds, side: Side) -> Option<Finding> {
-    let (by, goodbye, time_ns) = first_goodbye(facts, thresholds)?;
+    let parting = first_goodbye(facts, thresholds)?;
     let closed = facts.closing_ns.is_some();
-    (was_up(facts) && by == side && closed && !is_stuck(facts, thresholds)).then(|| Finding {
-        confidence: Confidence::High,
-        by: party(side),
-        evidence: Evidence {
-            age_ms: Some(milliseconds(facts.age_ns())),
-            goodbye: Some(goodbye),
-            goodbye_ms: Some(milliseconds(facts.closed_ns().saturating_sub(time_ns))),
-            ..Evidence::default()
-        },
+    (was_up(facts) && parting.side == side && closed && !is_stuck(facts, thresholds)).then(|| {
+        Finding {
+            confidence: Confidence::High,
+            by: party(side),
+            evidence: Evidence {
+                age_ms: Some(milliseconds(facts.age_ns())),
+                goodbye: Some(parting.goodbye),
+                goodbye_ms: Some(before_close_ms(facts, &parting)),
+                ..Evidence::default()
+            },
+        }
     })
 }
 
 /// The server said goodbye first, at an age or after an idleness that others shared.
 pub(super) fn policy(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
-    let (by, goodbye, time_ns) = first_goodbye(facts, thresholds)?;
-    let alike = facts.neighbours.same_age >= thresholds.alike;
-    (was_up(facts) && by == Side::Server && alike).then(|| Finding {
+    let parting = first_goodbye(facts, thresholds)?;
+    let alike = facts.neighbours.dismissed_alike >= thresholds.alike;
+    (was_up(facts) && parting.side == Side::Server && alike).then(|| Finding {
         confidence: Confidence::Low,
         by: Party::Server,
         evidence: Evidence {
             age_ms: Some(milliseconds(facts.age_ns())),
-            goodbye: Some(goodbye),
-            goodbye_ms: Some(milliseconds(facts.closed_ns().saturating_sub(time_ns))),
-            sessions_alike: Some(facts.neighbours.same_age),
+            goodbye: Some(parting.goodbye),
+            goodbye_ms: Some(before_close_ms(facts, &parting)),
+            idle_ms: idle_before(facts, thresholds, &parting).map(milliseconds),
+            sessions_alike: Some(facts.neighbours.dismissed_alike),
             ..Evidence::default()
         },
     })
 }
 
-/// What was said before a server closed first.
+/// How long nothing had been said when it was, if that was longer than a hello allows: below
+/// that, many are idle for as long by chance.
+fn idle_before(facts: &Facts<'_>, thresholds: &Thresholds, parting: &Parting) -> Option<u64> {
+    /// How exactly the end of an idleness is known, if a segment shortly after told of it.
+    const EXACT_NS: u64 = 1_000_000_000;
+
+    let quiet = facts.quiet?;
+    let ended_it = quiet.until_ns.saturating_add(EXACT_NS) >= parting.time_ns;
+    let idle_ns = parting.time_ns.saturating_sub(quiet.since_ns);
+    (ended_it && idle_ns > nanoseconds(thresholds.hello)).then_some(idle_ns)
+}
+
+/// What was said before a server ended a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
     /// Nothing: the daemon was killed. Its kernel sends a FIN, or a RST if there was something
     /// left to read.
     None,
     /// The server said goodbye.
-    Goodbye,
+    Goodbye {
+        /// How long nothing had been said, in nanoseconds, if that was longer than a hello
+        /// allows.
+        idle_ns: Option<u64>,
+    },
 }
 
-/// What was said before the server closed first; `None` if it did not, or closed no more than
-/// a connection that had not come far.
-pub fn closed_by_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Word> {
+/// What was said before the server ended a session; `None` if it did not, or closed no more
+/// than a connection that had not come far.
+pub fn ended_by_server(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Word> {
     // What the client says later, it says to nobody.
     let in_time = |done_ns: u64| done_ns <= facts.closed_ns();
     let began = facts.tls.is_none() || facts.at(Milestone::HandshakeDone).is_some_and(in_time);
-    if facts.end.by != CloseBy::Server || !began {
-        return None;
-    }
     match first_goodbye(facts, thresholds) {
-        None => Some(Word::None),
-        Some((Side::Server, ..)) => Some(Word::Goodbye),
-        Some((Side::Client, ..)) => None,
+        None => (began && facts.end.by == CloseBy::Server).then_some(Word::None),
+        // Whose FIN comes first then is a matter of microseconds.
+        Some(parting) if parting.side == Side::Server && began => Some(Word::Goodbye {
+            idle_ns: idle_before(facts, thresholds, &parting),
+        }),
+        Some(_) => None,
     }
 }
 
 fn server_closed_without_a_word(facts: &Facts<'_>, thresholds: &Thresholds) -> bool {
-    closed_by_server(facts, thresholds) == Some(Word::None)
+    ended_by_server(facts, thresholds) == Some(Word::None)
 }
 
 pub(super) fn server_restart(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {

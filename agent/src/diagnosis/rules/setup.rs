@@ -3,9 +3,11 @@
 use sstpulse_common::{DirectionRecord, Side};
 
 use super::{
-    Facts, Finding, Thresholds, milliseconds, nanoseconds, party, protocol::first_goodbye,
+    Facts, Finding, Thresholds, milliseconds, nanoseconds, party,
+    protocol::{before_close_ms, first_goodbye},
 };
 use crate::{
+    diagnosis::Parting,
     event::{CloseBy, CloseHow, Confidence, Evidence, Party},
     tls::{Milestone, Phase},
 };
@@ -99,15 +101,16 @@ pub(super) fn crypto_binding_rejected(
     const EXACT_NS: u64 = 131_072;
 
     let connected_ns = facts.at(Milestone::Connected)?;
-    let (Side::Server, _, goodbye_ns) = first_goodbye(facts, thresholds)? else {
+    let goodbye = first_goodbye(facts, thresholds)?;
+    if goodbye.side != Side::Server {
         return None;
-    };
+    }
     let at_once = facts
         .tls?
         .after_connected()
         .take(FIRST)
-        .any(|record| record.time_ns.abs_diff(goodbye_ns) <= EXACT_NS);
-    let took_ns = goodbye_ns.saturating_sub(connected_ns);
+        .any(|record| record.time_ns.abs_diff(goodbye.time_ns) <= EXACT_NS);
+    let took_ns = goodbye.time_ns.saturating_sub(connected_ns);
     let closed_ns = facts.closed_ns().saturating_sub(connected_ns);
     let soon = took_ns <= SECOND_NS && closed_ns <= nanoseconds(thresholds.goodbye) + SECOND_NS;
     (soon && at_once).then(|| Finding {
@@ -156,18 +159,17 @@ fn slow(facts: &Facts<'_>, allowed_ns: u64) -> Option<Finding> {
 /// PPP came to an end at once, and no tunnel came of it.
 pub(super) fn auth_failed(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
     let tls = facts.tls.filter(|tls| tls.phase() == Phase::Ppp)?;
-    let goodbyes = [Side::Server, Side::Client].map(|side| facts.sayings.goodbye(side));
-    let goodbye = goodbyes.into_iter().flatten().min_by_key(|(_, time)| *time);
+    let of = |side| facts.sayings.goodbye(side);
+    let parting = Parting::first(of(Side::Client), of(Side::Server))?;
     let closed = facts.closing_ns.is_some();
     let talked = tls.ppp.from_client > 0 && tls.ppp.from_server > 0;
-    (closed && talked && goodbye.is_some() && facts.timeouts.is_none()).then(|| Finding {
+    (closed && talked && facts.timeouts.is_none()).then(|| Finding {
         confidence: Confidence::Medium,
         by: Party::Server,
         evidence: Evidence {
             age_ms: Some(milliseconds(facts.age_ns())),
-            goodbye: goodbye.map(|(goodbye, _)| goodbye),
-            goodbye_ms: goodbye
-                .map(|(_, time_ns)| milliseconds(facts.closed_ns().saturating_sub(time_ns))),
+            goodbye: Some(parting.goodbye),
+            goodbye_ms: Some(before_close_ms(facts, &parting)),
             ..Evidence::default()
         },
     })
@@ -180,8 +182,8 @@ pub(super) fn negotiation_timeout(facts: &Facts<'_>, thresholds: &Thresholds) ->
     let allowed_ns = nanoseconds(thresholds.negotiation);
     let on_time = took_ns.abs_diff(allowed_ns) <= allowed_ns / 20;
     let not_up = stopped_in(facts, &[Phase::Http, Phase::SstpSetup, Phase::Ppp]);
-    let told = first_goodbye(facts, thresholds).is_some_and(|(side, ..)| side == Side::Server);
-    let by_server = facts.end.by == CloseBy::Server || told;
+    let told = first_goodbye(facts, thresholds).map(|parting| parting.side);
+    let by_server = facts.end.by == CloseBy::Server || told == Some(Side::Server);
     (on_time && not_up && by_server).then(|| Finding {
         confidence: Confidence::High,
         by: Party::Server,

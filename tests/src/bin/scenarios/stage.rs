@@ -30,6 +30,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// The usual hello of these servers, and what the agent is told of it.
 pub(crate) const HELLO: Duration = Duration::from_secs(1);
 
+/// How often the agent looks for sessions that silence has ended, as below, and a little more.
+const INTERVAL: Duration = Duration::from_millis(1_100);
+
 /// Scaled down from what they are in the field, so that a scenario takes seconds.
 const CONFIGURATION: &str = r#"
 interval = "1s"
@@ -47,6 +50,9 @@ backend-failing = "2s"
 client-hello-silence = "2s"
 roaming = "30s"
 "#;
+
+/// What the last packet of a capture holds.
+const LATER: &[u8] = b"later: time has gone on";
 
 /// The server's port.
 const PORT: u16 = 443;
@@ -270,6 +276,8 @@ impl Stage {
         let waited = self
             .agent
             .wait_for_count(PATIENCE, "that tell of an end", count, is_over);
+        // Replay looks for what silence ended as often, but not at the same moments.
+        pass(INTERVAL);
         self.mark_time()?;
         let Self {
             agent,
@@ -280,7 +288,7 @@ impl Stage {
             clients,
             ..
         } = self;
-        recorder.end()?;
+        recorder.end_with(LATER)?;
         if let Some(kept) = kept {
             fs::copy(folder.path().join("capture.pcap"), kept)
                 .with_context(|| format!("cannot keep {}", kept.display()))?;
@@ -297,7 +305,7 @@ impl Stage {
         const DISCARD: u16 = 9;
         self.lab.server.run(|| {
             let socket = UdpSocket::bind((SERVER_V4, 0))?;
-            socket.send_to(b"later", (ROUTER_V4, DISCARD))?;
+            socket.send_to(LATER, (ROUTER_V4, DISCARD))?;
             Ok(())
         })
     }

@@ -1,13 +1,13 @@
 //! What lies between.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lab::{
     DirectionFaults, Loss,
     sstp::{Ending, LcpEcho, Step, Timeline, Traffic},
 };
 
 use super::{BULK, PINGS, Scenario, briefly, millis, surely};
-use crate::stage::{PATIENCE, Stage, client_address, pass};
+use crate::stage::{PATIENCE, Stage, client_address, pass, until};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -296,15 +296,26 @@ fn meltdown(stage: &Stage) -> Result<()> {
         };
     });
     let mut options = stage.client_options()?;
-    options.timeline = Timeline::carry(PINGS, millis(16_500), Ending::Fin);
+    options.timeline = Timeline::carry(PINGS, PATIENCE, Ending::Fin);
     let session = stage.connect(&options)?;
+    let client = session.local().context("the client is not connected")?;
+    let acknowledged = || {
+        let last = stage.lab.path.observed(client).from_client;
+        last.map_or(0, |segment| segment.acknowledgment)
+    };
     pass(millis(500));
     for _ in 0..4 {
         stage.faults(|faults| faults.from_server.cut = true);
-        pass(millis(1_500));
-        stage.faults(|faults| faults.from_server.cut = false);
+        // The server's timer runs out three times, and for the last time after that.
         pass(millis(2_500));
+        stage.faults(|faults| faults.from_server.cut = false);
+        let before = acknowledged();
+        until("the server gets through again", || {
+            acknowledged().wrapping_sub(before) > 20_000
+        })?;
+        pass(millis(500));
     }
+    stage.take_server()?.kill();
     session.wait_ended(PATIENCE)?;
     Ok(())
 }
@@ -323,9 +334,17 @@ fn forged_ttl(stage: &Stage) -> Result<()> {
 }
 
 fn forged_while_sending(stage: &Stage) -> Result<()> {
-    stage.serve(&stage.server_options()?)?;
+    // The server says nothing: the client would acknowledge it, and be reset for that.
+    let mut server = stage.server_options()?;
+    server.keepalive.hello = None;
+    stage.serve(&server)?;
     let mut options = stage.client_options()?;
-    options.timeline = Timeline::carry(PINGS, millis(20_000), Ending::Kill);
+    let traffic = Traffic::Send {
+        every: millis(50),
+        datagrams: 1,
+        bytes: 100,
+    };
+    options.timeline = Timeline::carry(traffic, millis(20_000), Ending::Kill);
     let session = stage.connect(&options)?;
     pass(millis(800));
     let usual = stage.usual_ttl(&session)?;
