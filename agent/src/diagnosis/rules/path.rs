@@ -165,8 +165,10 @@ pub(super) fn roamed(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Findi
 /// Nothing came through after an idleness that a working hello would not have allowed, or
 /// that others shared.
 pub(super) fn idle_timeout(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
-    let shared = facts.neighbours.same_idle >= thresholds.alike;
     let found = idle_before_trouble(facts, thresholds)?;
+    // A hello ends any idleness: whatever a path dies of, the first to notice is the next hello.
+    let up_to_hello = found.idle_ns.abs_diff(nanoseconds(thresholds.hello)) <= OF_HELLO_NS;
+    let shared = facts.neighbours.same_idle >= thresholds.alike && !up_to_hello;
     let beyond = found.idle_ns > 2 * nanoseconds(thresholds.hello);
     (beyond || shared).then(|| found.finding(facts, shared))
 }
@@ -176,6 +178,9 @@ pub(super) fn idle_before_reset(facts: &Facts<'_>, thresholds: &Thresholds) -> O
     let found = idle_before_trouble(facts, thresholds)?;
     (facts.end.how == CloseHow::Reset).then(|| found.finding(facts, false))
 }
+
+/// How far the time between two hellos may be off.
+const OF_HELLO_NS: u64 = 3_000_000_000;
 
 /// An idleness right before the first segment that was lost, or before the RST.
 struct Idle {
