@@ -56,7 +56,7 @@ impl Network<'_> {
 impl Handshake {
     /// What the record keeps of the handshake; `None` if it was not seen.
     pub fn of(record: &SessionRecord) -> Option<Self> {
-        (record.head.seen_from == record::SeenFrom::HANDSHAKE).then(|| Self {
+        (!record.is_midstream()).then(|| Self {
             rtt_us: known(record.head.rtt.handshake_us),
             from_client: HandshakeSide::of(&record.from_client),
             from_server: HandshakeSide::of(&record.from_server),

@@ -2,7 +2,7 @@
 
 use sstpulse_common::{
     ChunkHeader, Notice, SessionRecord, Side, Told,
-    record::{Attention, SeenFrom},
+    record::Attention,
 };
 
 use super::{
@@ -100,10 +100,10 @@ impl Trouble {
 impl Known {
     pub(super) fn new(number: u64, record: &SessionRecord) -> Self {
         let start_ns = record.head.start_ns;
-        let opening = if record.head.seen_from == SeenFrom::HANDSHAKE {
-            OpeningOf::GoesOn(Box::default())
-        } else {
+        let opening = if record.is_midstream() {
             OpeningOf::Unseen
+        } else {
+            OpeningOf::GoesOn(Box::default())
         };
         Self {
             number,

@@ -58,7 +58,7 @@ enum Slot {
 }
 
 /// All sessions.
-pub(crate) struct Sessions {
+pub struct Sessions {
     slots: Vec<Slot>,
     /// Random; makes identifiers differ between runs.
     run: u32,
@@ -81,7 +81,8 @@ struct Due {
 }
 
 impl Sessions {
-    pub(crate) fn new(capacity: u32, run: u32, thresholds: Thresholds) -> Self {
+    /// No sessions yet. `run` makes their identifiers differ from those of other runs.
+    pub fn new(capacity: u32, run: u32, thresholds: Thresholds) -> Self {
         Self {
             slots: Vec::new(),
             run,
@@ -104,12 +105,13 @@ impl Sessions {
         self.host = host;
     }
 
-    pub(crate) const fn stats(&self) -> SessionStats {
+    /// Counts of sessions.
+    pub const fn stats(&self) -> SessionStats {
         self.stats
     }
 
     /// Takes in what a program told.
-    pub(crate) fn take<F: Flows>(
+    pub fn take<F: Flows>(
         &mut self,
         flows: &mut F,
         teller: &mut Teller<'_>,
@@ -359,7 +361,7 @@ impl Sessions {
     }
 
     /// Looks at every slot: tells what has changed, and finds what notices did not tell.
-    pub(crate) fn scan<F: Flows>(
+    pub fn scan<F: Flows>(
         &mut self,
         flows: &F,
         teller: &mut Teller<'_>,
@@ -456,7 +458,7 @@ impl Sessions {
     }
 
     /// When there is something to do next, on the monotonic clock in nanoseconds.
-    pub(crate) fn next_due(&self) -> Option<u64> {
+    pub fn next_due(&self) -> Option<u64> {
         let next = |queue: &VecDeque<Due>| queue.front().map(|due| due.at_ns);
         let look = self.looks.peek().map(|Reverse(due)| due.at_ns);
         [next(&self.ending), next(&self.retired), look]
@@ -467,7 +469,7 @@ impl Sessions {
 
     /// Ends the sessions that have lingered until `now`, frees the slots of those that ended
     /// before, and looks at those that are due.
-    pub(crate) fn settle<F: Flows>(
+    pub fn settle<F: Flows>(
         &mut self,
         flows: &mut F,
         teller: &mut Teller<'_>,
@@ -694,9 +696,10 @@ fn pop_due(queue: &mut VecDeque<Due>, now: u64) -> Option<Due> {
 }
 
 fn seen_from(record: &SessionRecord) -> SeenFrom {
-    match record.head.seen_from {
-        sstpulse_common::record::SeenFrom::HANDSHAKE => SeenFrom::Handshake,
-        _ => SeenFrom::Midstream,
+    if record.is_midstream() {
+        SeenFrom::Midstream
+    } else {
+        SeenFrom::Handshake
     }
 }
 
