@@ -11,8 +11,8 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions, VerifierLogLevel, include_bytes_aligned,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{Program, ProgramFd, SchedClassifier},
+    maps::{HashMap, MapData, MapInfo, PerCpuArray, RingBuf},
+    programs::{Program, ProgramFd, ProgramInfo, SchedClassifier},
 };
 use sstpulse_common::{
     Counters, FlowKey, Framing, HalfOpen, SessionRecord, Side,
@@ -27,7 +27,7 @@ use super::{
     notices::Messages,
     sessions::SessionTable,
 };
-use crate::report::{Flows, Pulse};
+use crate::report::{Flows, Glance};
 
 /// Why the kernel half can't do something: one sentence with what, on what, and why.
 #[derive(Debug, Error)]
@@ -280,16 +280,7 @@ impl Kernel {
     ) -> Result<i32, KernelError> {
         self.load_programs(framing)?;
         let name = Hooks::of(framing).seeing(side);
-        let context = sk_buff(context);
-        let options = TestRunOptions {
-            data_in: Some(packet),
-            ctx_in: Some(&context),
-            ..TestRunOptions::new()
-        };
-        let result = classifier(&mut self.ebpf, name)?
-            .test_run(options)
-            .map_err(|error| KernelError::new(format!("can't run {name}"), &error))?;
-        Ok(result.return_value.cast_signed())
+        run(classifier(&mut self.ebpf, name)?, packet, context)
     }
 }
 
@@ -304,8 +295,12 @@ impl Flows for Kernel {
         self.table.state(slot)
     }
 
-    fn pulse(&self, slot: u32) -> Pulse {
-        self.table.pulse(slot)
+    fn glance(&self, slot: u32) -> Glance {
+        self.table.glance(slot)
+    }
+
+    fn rest(&mut self, slot: u32) {
+        self.table.rest(slot);
     }
 
     fn read(&self, slot: u32) -> SessionRecord {
@@ -355,6 +350,32 @@ impl Flows for Kernel {
     fn forget_attempt(&mut self, key: &FlowKey) -> bool {
         self.half_open.remove(&Abi(*key)).is_ok()
     }
+}
+
+/// Runs a program once, on a packet of our own.
+pub(super) fn run(
+    program: &SchedClassifier,
+    packet: &[u8],
+    context: PacketContext,
+) -> Result<i32, KernelError> {
+    let context = sk_buff(context);
+    let options = TestRunOptions {
+        data_in: Some(packet),
+        ctx_in: Some(&context),
+        ..TestRunOptions::new()
+    };
+    let result = program
+        .test_run(options)
+        .map_err(|error| KernelError::new("can't run a program on a packet", &error))?;
+    Ok(result.return_value.cast_signed())
+}
+
+/// The session table of a program.
+pub(super) fn session_table(program: &ProgramInfo) -> Option<MapInfo> {
+    let ids = program.map_ids().ok().flatten().unwrap_or_default();
+    ids.into_iter()
+        .filter_map(|id| MapInfo::from_id(id).ok())
+        .find(|map| map.name_as_str() == Some("SESSIONS"))
 }
 
 /// Makes the maps, with room for `limits`, and sets the programs' constants.
