@@ -32,7 +32,7 @@ const IFINDEX: u32 = 1;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// What is usual.
-const PERIODS: Periods = Periods {
+pub(crate) const PERIODS: Periods = Periods {
     interval: Duration::from_secs(10),
     dead_after: Duration::from_mins(15),
 };
@@ -178,8 +178,7 @@ impl Agent {
 }
 
 impl Stage for Agent {
-    fn play(&mut self, side: Side, packet: &[u8], time_ns: u64) -> Result<()> {
-        let _ = side;
+    fn play(&mut self, _: Side, packet: &[u8], time_ns: u64) -> Result<()> {
         let buffer = Buffer {
             time_ns,
             length: packet.len() as u32,
@@ -194,7 +193,8 @@ impl Stage for Agent {
     }
 }
 
-struct Eth0;
+/// The interface `eth0`.
+pub(crate) struct Eth0;
 
 impl InterfaceNames for Eth0 {
     fn name(&self, index: u32) -> Option<&str> {

@@ -5,10 +5,18 @@
 
 mod events;
 mod figures;
+mod live;
+mod memory;
+mod pace;
 mod sample;
+mod scan;
+mod soak;
+mod start;
+mod table;
+mod throughput;
 mod traffic;
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
@@ -32,6 +40,15 @@ struct Cli {
     /// Sessions in the tables that are to be large
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=4_000_000))]
     sessions: u32,
+    /// Measure nothing, but let sessions live for so many minutes, and tell how the agent does
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["only", "json"])]
+    soak: Option<u64>,
+    /// Sessions that have something to tell in each interval, of hundred
+    #[arg(long, value_name = "PERCENT", default_value_t = 10, requires = "soak", value_parser = clap::value_parser!(u32).range(1..=100))]
+    active: u32,
+    /// Open and close so many in a second instead
+    #[arg(long, value_name = "PER_SECOND", requires = "soak", value_parser = clap::value_parser!(u32).range(1..))]
+    churn: Option<u32>,
 }
 
 /// What is measured.
@@ -54,6 +71,13 @@ fn main() -> Result<()> {
     if !require_root() {
         bail!("measuring takes root");
     }
+    if let Some(minutes) = cli.soak {
+        let time = Duration::from_mins(minutes);
+        return match cli.churn {
+            Some(per_second) => soak::churn(cli.sessions, per_second, time),
+            None => soak::many(cli.sessions, cli.active, time),
+        };
+    }
     let mut figures = Figures::default();
     for section in Section::value_variants() {
         if cli.only.is_empty() || cli.only.contains(section) {
@@ -61,7 +85,7 @@ fn main() -> Result<()> {
             measure(*section, &cli, &mut figures).with_context(|| format!("{section:?}"))?;
         }
     }
-    println!("{:?}", figures.events);
+    println!("{}", table::of(&figures));
     if let Some(path) = &cli.json {
         let json = serde_json::to_string_pretty(&figures)?;
         fs::write(path, json + "\n")
@@ -72,7 +96,11 @@ fn main() -> Result<()> {
 
 fn measure(section: Section, cli: &Cli, figures: &mut Figures) -> Result<()> {
     match section {
+        Section::Scan => figures.scan = Some(scan::measure(cli.sessions, cli.runs)?),
         Section::Events => figures.events = Some(events::measure(cli.runs)?),
-_=>{}    }
+        Section::Memory => figures.memory = Some(memory::measure(cli.sessions)?),
+        Section::Throughput => figures.throughput = Some(throughput::measure(cli.runs)?),
+        Section::Start => figures.start = Some(start::measure(cli.runs)?),
+    }
     Ok(())
 }

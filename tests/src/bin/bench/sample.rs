@@ -21,23 +21,9 @@ impl Sample {
         self.0.get(middle).copied().unwrap_or(f64::NAN)
     }
 
-    /// The same in another unit.
-    pub(crate) fn map(&self, change: impl Fn(f64) -> f64) -> Self {
-        let mut changed = Self::default();
-        for value in &self.0 {
-            changed.push(change(*value));
-        }
-        changed
-    }
-}
-
-impl FromIterator<f64> for Sample {
-    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
-        let mut sample = Self::default();
-        for value in values {
-            sample.push(value);
-        }
-        sample
+    /// The least.
+    pub(crate) fn least(&self) -> f64 {
+        self.0.first().copied().unwrap_or(f64::NAN)
     }
 }
 
