@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
-use crate::sample::Sample;
+use crate::{kernel, sample::Sample};
 
 /// What was measured; `None` is left out.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Figures {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kernel: Option<kernel::Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) scan: Option<Vec<Scan>>,
     #[serde(skip_serializing_if = "Option::is_none")]

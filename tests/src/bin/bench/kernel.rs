@@ -16,6 +16,7 @@ use aya::{
     programs::{ProgramFd, SchedClassifier},
 };
 use etherparse::{PacketBuilder, TcpOptionElement};
+use serde::Serialize;
 use sstpulse::kernel::{Kernel, Limits};
 use sstpulse::report::Flows as _;
 use sstpulse_common::{Framing, Side, counters::Counter, record::Attention};
@@ -29,7 +30,7 @@ const PAYLOAD: u32 = 1_000;
 const OPENED_AT_ONCE: u32 = 4_096;
 
 /// Nanoseconds a run, less those of the empty program but for its own.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Figures {
     /// The empty program, with the test around it.
     pub(crate) empty_ns: f64,

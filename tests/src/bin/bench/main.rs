@@ -5,6 +5,7 @@
 
 mod events;
 mod figures;
+mod kernel;
 mod live;
 mod memory;
 mod pace;
@@ -34,6 +35,9 @@ struct Cli {
     /// Write the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// The object with the programs that ours are measured beside
+    #[arg(long, value_name = "FILE")]
+    programs: Option<PathBuf>,
     /// How often each thing is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     runs: u32,
@@ -51,9 +55,18 @@ struct Cli {
     churn: Option<u32>,
 }
 
+/// How much is measured in the kernel.
+const EFFORT: kernel::Effort = kernel::Effort {
+    turns: 9,
+    runs: 1_000_000,
+    many_bits: 20,
+};
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Section {
+    /// What a segment costs in the kernel
+    Kernel,
     /// Reading the session table
     Scan,
     /// From records to lines
@@ -96,6 +109,10 @@ fn main() -> Result<()> {
 
 fn measure(section: Section, cli: &Cli, figures: &mut Figures) -> Result<()> {
     match section {
+        Section::Kernel => match &cli.programs {
+            Some(object) => figures.kernel = Some(kernel::measure(object, EFFORT)?),
+            None => eprintln!("bench: left out, as --programs names none to measure beside"),
+        },
         Section::Scan => figures.scan = Some(scan::measure(cli.sessions, cli.runs)?),
         Section::Events => figures.events = Some(events::measure(cli.runs)?),
         Section::Memory => figures.memory = Some(memory::measure(cli.sessions)?),

@@ -2,7 +2,10 @@
 
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 
-use crate::figures::{Events, Figures, Memory, Scan, Start, Throughput};
+use crate::{
+    figures::{Events, Figures, Memory, Scan, Start, Throughput},
+    kernel,
+};
 
 /// A row: what was measured, the figure, what it should be, and whether it is.
 type Row = (String, String, &'static str, Option<bool>);
@@ -26,6 +29,7 @@ pub(crate) fn of(figures: &Figures) -> Table {
 
 fn rows(figures: &Figures) -> Vec<Row> {
     let Figures {
+        kernel,
         scan,
         events,
         memory,
@@ -33,12 +37,40 @@ fn rows(figures: &Figures) -> Vec<Row> {
         start,
     } = figures;
     let mut rows = Vec::new();
+    rows.extend(kernel.iter().flat_map(of_kernel));
     rows.extend(scan.iter().flatten().flat_map(of_scan));
     rows.extend(events.iter().flat_map(of_events));
     rows.extend(memory.iter().flat_map(of_memory));
     rows.extend(throughput.iter().flat_map(of_throughput));
     rows.extend(start.iter().flat_map(of_start));
     rows
+}
+
+fn of_kernel(kernel: &kernel::Figures) -> Vec<Row> {
+    let nanoseconds = |value: f64| format!("{value:.1} ns");
+    let beside = |what: &str, value: f64, floor: f64, most: f64, target| {
+        let ratio = value / floor;
+        let figure = format!("{value:.1} ns, {ratio:.2} × floor");
+        (what.to_owned(), figure, target, Some(ratio <= most))
+    };
+    let (few, many) = ("≤ 1.3 × floor", "≤ 0.6 × floor");
+    let (floor, floor_1m) = (kernel.floor_ns, kernel.floor_1m_ns);
+    vec![
+        ("empty program".into(), nanoseconds(kernel.empty_ns), "", None),
+        ("floor, few flows".into(), nanoseconds(floor), "", None),
+        beside("segment, few flows, IPv4", kernel.established_v4_ns, floor, 1.3, few),
+        beside("segment, few flows, IPv6", kernel.established_v6_ns, floor, 1.3, few),
+        ("floor, 1M flows".into(), nanoseconds(floor_1m), "", None),
+        beside("segment, 1M flows, IPv4", kernel.established_1m_v4_ns, floor_1m, 0.6, many),
+        beside("segment, 1M flows, IPv6", kernel.established_1m_v6_ns, floor_1m, 0.6, many),
+        (
+            "packet not ours".into(),
+            nanoseconds(kernel.not_ours_ns),
+            "≤ 10 ns",
+            Some(kernel.not_ours_ns <= 10.0),
+        ),
+        ("SYN of a flood".into(), nanoseconds(kernel.syn_ns), "", None),
+    ]
 }
 
 fn of_scan(scan: &Scan) -> [Row; 3] {
