@@ -339,9 +339,12 @@ impl Flows for Kernel {
 
     fn attempts(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)> {
         let mut attempts = Vec::new();
-        let read = batch::for_each(self.half_open_fd.as_fd(), |key: &FlowKey, found: &HalfOpen| {
-            attempts.push((*key, *found));
-        });
+        let read = batch::for_each(
+            self.half_open_fd.as_fd(),
+            |key: &FlowKey, found: &HalfOpen| {
+                attempts.push((*key, *found));
+            },
+        );
         if let Err(error) = read {
             tracing::error!(%error, "can't read the attempts");
         }

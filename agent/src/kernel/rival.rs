@@ -3,7 +3,7 @@
 
 use std::{io, os::fd::AsFd as _};
 
-use aya::maps::{HashMap, MapData, MapFd, loaded_maps};
+use aya::maps::{HashMap, MapData, MapFd, MapInfo, loaded_maps};
 use sstpulse_common::{FlowKey, SessionRecord};
 
 use super::{KernelError, abi::Abi, batch};
@@ -26,7 +26,7 @@ impl HashedRecords {
         let newest = loaded_maps()
             .filter_map(Result::ok)
             .filter(|info| is_it(info.value_size()) && info.max_entries() == capacity)
-            .max_by_key(|info| info.id())
+            .max_by_key(MapInfo::id)
             .ok_or_else(|| fail(&io::Error::from(io::ErrorKind::NotFound)))?;
         let fd = newest.fd().map_err(|error| fail(&error))?;
         Ok(Self { map, fd })
@@ -40,10 +40,7 @@ impl HashedRecords {
     }
 
     /// Calls `take` with every record.
-    pub fn for_each(
-        &self,
-        take: impl FnMut(&FlowKey, &SessionRecord),
-    ) -> Result<(), KernelError> {
+    pub fn for_each(&self, take: impl FnMut(&FlowKey, &SessionRecord)) -> Result<(), KernelError> {
         batch::for_each(self.fd.as_fd(), take)
             .map_err(|error| KernelError::new("can't read a hash map by batches", &error))
     }

@@ -52,3 +52,51 @@ impl Deadlines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::*;
+
+    const SECOND_NS: u64 = GRAIN_NS;
+    const NONE: [u32; 0] = [];
+
+    fn due(deadlines: &mut Deadlines, until_ns: u64) -> Vec<u32> {
+        let mut slots: Vec<_> = iter::from_fn(|| deadlines.pop(until_ns)).collect();
+        slots.sort_unstable();
+        slots
+    }
+
+    #[test]
+    fn deadlines_come_when_they_are_due() {
+        let mut deadlines = Deadlines::new(4);
+        deadlines.plan(0, 10 * SECOND_NS, 0);
+        deadlines.plan(1, 20 * SECOND_NS, 0);
+        deadlines.plan(2, 10 * SECOND_NS + 1, 0);
+        assert_eq!(due(&mut deadlines, 9 * SECOND_NS), NONE);
+        assert_eq!(due(&mut deadlines, 10 * SECOND_NS), [0, 2]);
+        assert_eq!(due(&mut deadlines, 10 * SECOND_NS), NONE);
+        assert_eq!(due(&mut deadlines, u64::MAX), [1]);
+    }
+
+    #[test]
+    fn a_slot_has_one_deadline() {
+        let mut deadlines = Deadlines::new(1);
+        deadlines.plan(0, 10 * SECOND_NS, 0);
+        deadlines.plan(0, 5 * SECOND_NS, 0);
+        assert_eq!(due(&mut deadlines, 9 * SECOND_NS), NONE);
+        assert_eq!(due(&mut deadlines, 10 * SECOND_NS), [0]);
+    }
+
+    #[test]
+    fn what_is_set_meanwhile_comes_afterwards() {
+        let mut deadlines = Deadlines::new(1);
+        deadlines.plan(0, SECOND_NS, 0);
+        let until_ns = 5 * SECOND_NS;
+        assert_eq!(deadlines.pop(until_ns), Some(0));
+        deadlines.plan(0, 2 * SECOND_NS, until_ns);
+        assert_eq!(deadlines.pop(until_ns), None);
+        assert_eq!(deadlines.pop(until_ns + SECOND_NS), Some(0));
+    }
+}

@@ -211,7 +211,9 @@ impl Known {
     pub(super) fn attention(&self) -> (u8, u8) {
         let payload = match self.opening {
             OpeningOf::GoesOn(_) => 0,
-            OpeningOf::Unseen | OpeningOf::Over(_) | OpeningOf::Settled(..) => Attention::NO_PAYLOAD,
+            OpeningOf::Unseen | OpeningOf::Over(_) | OpeningOf::Settled(..) => {
+                Attention::NO_PAYLOAD
+            }
         };
         let watched = if self.watched().is_some() {
             Attention::WATCHED

@@ -136,12 +136,7 @@ impl Sessions {
     }
 
     /// Takes in what a program told.
-    pub fn take<F: Flows>(
-        &mut self,
-        flows: &mut F,
-        teller: &mut Teller<'_>,
-        message: &Message,
-    ) {
+    pub fn take<F: Flows>(&mut self, flows: &mut F, teller: &mut Teller<'_>, message: &Message) {
         let (slot, start_ns) = match message {
             Message::Notice(notice) => (notice.slot, notice.start_ns),
             Message::Opening(opening) => (opening.header.slot, opening.header.start_ns),
@@ -570,7 +565,11 @@ impl Sessions {
             }
         }
         for _ in 0..MOST_LOOKS {
-            let Some(Reverse(due)) = self.looks.peek().copied().filter(|next| next.0.at_ns <= now)
+            let Some(Reverse(due)) = self
+                .looks
+                .peek()
+                .copied()
+                .filter(|next| next.0.at_ns <= now)
             else {
                 break;
             };
@@ -637,9 +636,7 @@ impl Sessions {
 
     /// Why a session ended.
     fn judge(&mut self, record: &SessionRecord, slot: u32, how: CloseHow) -> Option<Verdict> {
-        let Some(known) = self.table.live(slot) else {
-            return None;
-        };
+        let known = self.table.live(slot)?;
         let (client, heard_ns) = (record.head.key.client, record.from_client.last_seen_ns);
         let end = Ending {
             by: by(record),
@@ -752,13 +749,7 @@ impl Sessions {
 }
 
 /// Which session a line of the time `now` is about.
-fn about(
-    run: u32,
-    lines: &Lines,
-    record: &SessionRecord,
-    known: &Known,
-    now: u64,
-) -> About {
+fn about(run: u32, lines: &Lines, record: &SessionRecord, known: &Known, now: u64) -> About {
     let start_ns = record.head.start_ns;
     About {
         session: Session {

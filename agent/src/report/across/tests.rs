@@ -7,7 +7,9 @@ use sstpulse_common::FlowKey;
 use super::{Across, End, Finding};
 use crate::{
     diagnosis::{ClusterLimits, Thresholds},
-    event::{AttemptOutcome, Code, Confidence, Counters, Evidence, Party, ScopeKind, SessionId, Verdict},
+    event::{
+        AttemptOutcome, Code, Confidence, Counters, Evidence, Party, ScopeKind, SessionId, Verdict,
+    },
 };
 
 const SECOND: u64 = 1_000_000_000;

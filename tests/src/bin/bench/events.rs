@@ -6,10 +6,10 @@ use std::{collections::BTreeSet, num::NonZeroUsize, time::Duration};
 use anyhow::Result;
 use sstpulse::{
     clock::{Clock, cpu_time_ns},
-    diagnosis::Thresholds,
+    diagnosis::{ClusterLimits, Thresholds},
     output::Output,
     replay::{Buffer, Limits, Tables, Watched},
-    report::{InterfaceNames, Lines, Periods, Sessions, Teller},
+    report::{Across, InterfaceNames, Lines, Periods, Sessions, Teller},
 };
 use sstpulse_common::{Framing, Side};
 
@@ -44,6 +44,7 @@ struct Agent {
     watched: Watched,
     tables: Tables,
     sessions: Sessions,
+    across: Across,
     lines: Lines,
     now_ns: u64,
 }
@@ -60,7 +61,9 @@ pub(crate) fn measure(runs: u32) -> Result<Events> {
         let (opening, health, end) = Agent::new().run(&mut script)?;
         // The first one warms up.
         if run > 0 {
-            events.opening_us.push(opening.seconds * 1e6 / f64::from(SESSIONS));
+            events
+                .opening_us
+                .push(opening.seconds * 1e6 / f64::from(SESSIONS));
             events.health_lines_per_s.push(health.rate());
             events.end_lines_per_s.push(end.rate());
         }
@@ -92,6 +95,7 @@ impl Agent {
             watched: Watched::new(&BTreeSet::from([443]), Vec::new()),
             tables: Tables::new(limits),
             sessions: Sessions::new(SESSIONS, 0x5357_0001, Thresholds::default(), PERIODS),
+            across: Across::new(&Thresholds::default(), &ClusterLimits::default()),
             lines: Lines::new(Output::discard(), Clock::now()),
             now_ns: SECOND_NS,
         }
@@ -163,9 +167,15 @@ impl Agent {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &Eth0,
+            across: &mut self.across,
         };
         let began_ns = cpu_time_ns();
-        let result = job(&mut self.sessions, &mut self.tables, &mut teller, self.now_ns);
+        let result = job(
+            &mut self.sessions,
+            &mut self.tables,
+            &mut teller,
+            self.now_ns,
+        );
         self.lines.flush();
         took.seconds += Duration::from_nanos(cpu_time_ns() - began_ns).as_secs_f64();
         took.lines += self.lines.written() - before;
@@ -177,7 +187,7 @@ impl Stage for Agent {
     fn play(&mut self, _: Side, packet: &[u8], time_ns: u64) -> Result<()> {
         let buffer = Buffer {
             time_ns,
-            length: packet.len() as u32,
+            length: u32::try_from(packet.len())?,
             gso: Some((1, 0)),
             ifindex: IFINDEX,
             ..Buffer::default()

@@ -101,8 +101,7 @@ fn main() -> Result<()> {
     println!("{}", table::of(&figures));
     if let Some(path) = &cli.json {
         let json = serde_json::to_string_pretty(&figures)?;
-        fs::write(path, json + "\n")
-            .with_context(|| format!("can't write {}", path.display()))?;
+        fs::write(path, json + "\n").with_context(|| format!("can't write {}", path.display()))?;
     }
     Ok(())
 }

@@ -6,10 +6,10 @@ use std::{collections::BTreeSet, hint::black_box, num::NonZeroU32, time::Duratio
 use anyhow::{Context as _, Result};
 use sstpulse::{
     clock::{Clock, cpu_time_ns, monotonic_ns},
-    diagnosis::Thresholds,
+    diagnosis::{ClusterLimits, Thresholds},
     kernel::{HashedRecords, Kernel, Limits, PacketContext},
     output::Output,
-    report::{Flows as _, Lines, Scan, Sessions, Teller},
+    report::{Across, Flows as _, Lines, Scan, Sessions, Teller},
 };
 use sstpulse_common::{Framing, Side};
 
@@ -27,6 +27,7 @@ const ACTIVE_PERCENT: [u32; 4] = [0, 1, 10, 100];
 struct Stand {
     kernel: Kernel,
     sessions: Sessions,
+    across: Across,
     lines: Lines,
     script: Script,
     /// Beats of each session so far.
@@ -72,6 +73,7 @@ impl Stand {
         let mut stand = Self {
             kernel: Kernel::load_for_test_runs(&BTreeSet::from([443]), limits)?,
             sessions: Sessions::new(sessions, 0, Thresholds::default(), PERIODS),
+            across: Across::new(&Thresholds::default(), &ClusterLimits::default()),
             lines: Lines::new(Output::discard(), Clock::now()),
             script: Script::load()?,
             beats: vec![0; sessions as usize],
@@ -88,7 +90,10 @@ impl Stand {
             return Ok(());
         }
         let now = monotonic_ns();
-        for (flow, beats) in (0_u32..).zip(&mut self.beats).step_by(100 / percent as usize) {
+        for (flow, beats) in (0_u32..)
+            .zip(&mut self.beats)
+            .step_by(100 / percent as usize)
+        {
             self.script
                 .beat(flow, *beats, now, &mut Programs(&mut self.kernel))?;
             *beats += 1;
@@ -109,6 +114,7 @@ impl Stand {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &Eth0,
+            across: &mut self.across,
         };
         self.sessions
             .scan(&mut self.kernel, &mut teller, monotonic_ns())?;

@@ -13,10 +13,11 @@ use crate::{
 };
 
 /// Time between two scans, unless the agent is told otherwise.
-const INTERVAL: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(INTERVAL_S as u64);
+const INTERVAL_S: u32 = 10;
 
 /// How long the agent may take to write what waits to be written.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The worst that was seen of the agent.
 struct Watch {
@@ -45,7 +46,9 @@ impl Watch {
     fn look(&mut self, live: &Live) -> Result<()> {
         let lines = live.lines();
         self.most_resident = self.most_resident.max(live.resident_bytes()?);
-        self.longest_step_us = self.longest_step_us.max(lines.number("/scan/longest_step_us"));
+        self.longest_step_us = self
+            .longest_step_us
+            .max(lines.number("/scan/longest_step_us"));
         self.longest_scan_ms = self.longest_scan_ms.max(lines.number("/scan/last_ms"));
         self.late = lines.number("/scan/late");
         eprintln!(
@@ -61,7 +64,10 @@ impl Watch {
 
     fn table(&self, live: &Live, lines: &Lines) -> Result<Table> {
         let took = self.began.elapsed();
-        let cpu = (live.cpu_time()? - self.cpu_at_first).as_secs_f64() / took.as_secs_f64();
+        let cpu = live
+            .cpu_time()?
+            .saturating_sub(self.cpu_at_first)
+            .div_duration_f64(took);
         let wakeups = live.wakeups()? - self.wakeups_at_first;
         let lost = lines.lost();
         let mut table = Table::new();
@@ -69,19 +75,35 @@ impl Watch {
         for (what, figure) in [
             ("for", format!("{:.0} s", took.as_secs_f64())),
             ("agent's CPU", format!("{:.1} % of one", cpu * 100.0)),
-            ("agent's wakeups", format!("{:.1} a second", wakeups as f64 / took.as_secs_f64())),
-            ("agent's memory, at most", format!("{} MB", self.most_resident / 1_000_000)),
-            ("longest step of a scan", format!("{} µs", self.longest_step_us)),
+            (
+                "agent's wakeups",
+                format!("{} a second", wakeups / took.as_secs().max(1)),
+            ),
+            (
+                "agent's memory, at most",
+                format!("{} MB", self.most_resident / 1_000_000),
+            ),
+            (
+                "longest step of a scan",
+                format!("{} µs", self.longest_step_us),
+            ),
             ("longest scan", format!("{} ms", self.longest_scan_ms)),
             ("scans that were late", self.late.to_string()),
             ("session.start", lines.count("session.start").to_string()),
             ("session.tls", lines.count("session.tls").to_string()),
             ("session.health", lines.count("session.health").to_string()),
-            ("session.anomaly", lines.count("session.anomaly").to_string()),
+            (
+                "session.anomaly",
+                lines.count("session.anomaly").to_string(),
+            ),
             ("session.end", lines.count("session.end").to_string()),
             (
                 "lost",
-                if lost.is_empty() { "nothing".into() } else { lost.join(", ") },
+                if lost.is_empty() {
+                    "nothing".into()
+                } else {
+                    lost.join(", ")
+                },
             ),
         ] {
             table.add_row([what.to_owned(), figure]);
@@ -99,7 +121,7 @@ pub(crate) fn many(sessions: u32, active_percent: u32, time: Duration) -> Result
     memory::open(&mut live, &mut script, sessions)?;
     live.next_stats(PATIENCE)?;
     let mut watch = Watch::new(&live)?;
-    let mut pace = Pace::new(sessions * active_percent / 100 / INTERVAL.as_secs() as u32);
+    let mut pace = Pace::new(sessions / 100 * active_percent / INTERVAL_S);
     let (mut flow, mut beat) = (0, 0);
     let mut next_look = INTERVAL;
     while watch.began.elapsed() < time {

@@ -56,26 +56,63 @@ fn of_kernel(kernel: &kernel::Figures) -> Vec<Row> {
     let (few, many) = ("≤ 1.3 × floor", "≤ 0.6 × floor");
     let (floor, floor_1m) = (kernel.floor_ns, kernel.floor_1m_ns);
     vec![
-        ("empty program".into(), nanoseconds(kernel.empty_ns), "", None),
+        (
+            "empty program".into(),
+            nanoseconds(kernel.empty_ns),
+            "",
+            None,
+        ),
         ("floor, few flows".into(), nanoseconds(floor), "", None),
-        beside("segment, few flows, IPv4", kernel.established_v4_ns, floor, 1.3, few),
-        beside("segment, few flows, IPv6", kernel.established_v6_ns, floor, 1.3, few),
+        beside(
+            "segment, few flows, IPv4",
+            kernel.established_v4_ns,
+            floor,
+            1.3,
+            few,
+        ),
+        beside(
+            "segment, few flows, IPv6",
+            kernel.established_v6_ns,
+            floor,
+            1.3,
+            few,
+        ),
         ("floor, 1M flows".into(), nanoseconds(floor_1m), "", None),
-        beside("segment, 1M flows, IPv4", kernel.established_1m_v4_ns, floor_1m, 0.6, many),
-        beside("segment, 1M flows, IPv6", kernel.established_1m_v6_ns, floor_1m, 0.6, many),
+        beside(
+            "segment, 1M flows, IPv4",
+            kernel.established_1m_v4_ns,
+            floor_1m,
+            0.6,
+            many,
+        ),
+        beside(
+            "segment, 1M flows, IPv6",
+            kernel.established_1m_v6_ns,
+            floor_1m,
+            0.6,
+            many,
+        ),
         (
             "packet not ours".into(),
             nanoseconds(kernel.not_ours_ns),
             "≤ 10 ns",
             Some(kernel.not_ours_ns <= 10.0),
         ),
-        ("SYN of a flood".into(), nanoseconds(kernel.syn_ns), "", None),
+        (
+            "SYN of a flood".into(),
+            nanoseconds(kernel.syn_ns),
+            "",
+            None,
+        ),
     ]
 }
 
 fn of_scan(scan: &Scan) -> [Row; 3] {
     let ratio = scan.batch_lookup_ms.median() / scan.scan_ms.median();
-    let of = format!("{} sessions, {} % active", scan.sessions, scan.active_percent);
+    let of = format!(
+        "{} sessions, {} % active",
+        scan.sessions, scan.active_percent
+    );
     let target = scan.active_percent == 1;
     [
         (

@@ -91,7 +91,9 @@ fn beside(lab: &Lab, watcher: Watcher) -> Result<(f64, f64)> {
     let before = busy()?;
     let began = Instant::now();
     let gbps = iperf3(&lab.router)?;
-    let cpu = (busy()? - before).as_secs_f64() / began.elapsed().as_secs_f64();
+    let cpu = busy()?
+        .saturating_sub(before)
+        .div_duration_f64(began.elapsed());
     Ok((gbps, cpu))
 }
 
@@ -112,7 +114,10 @@ fn listening(namespace: &Namespace) -> Result<()> {
             ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
                 .iter()
                 .filter_map(|path| fs::read_to_string(path).ok())
-                .any(|text| text.lines().any(|line| line.contains(":01BB") && line.contains(" 0A ")))
+                .any(|text| {
+                    text.lines()
+                        .any(|line| line.contains(":01BB") && line.contains(" 0A "))
+                })
         })
     })
 }
@@ -123,13 +128,17 @@ fn iperf3(namespace: &Namespace) -> Result<f64> {
         .args(["--client", &SERVER_V4.to_string(), "--port", "443"])
         .args(["--time", SECONDS, "--parallel", "2", "--json"])
         .stdin(Stdio::null());
-    let output = namespace.run(|| command.output()).context("can't run iperf3")?;
+    let output = namespace
+        .run(|| command.output())
+        .context("can't run iperf3")?;
     let json: Value = serde_json::from_slice(&output.stdout).context("iperf3 writes no JSON")?;
     if let Some(error) = json.get("error") {
         bail!("iperf3 says {error}");
     }
     let bits = json.pointer("/end/sum_received/bits_per_second");
-    let bits = bits.and_then(Value::as_f64).context("iperf3 tells no rate")?;
+    let bits = bits
+        .and_then(Value::as_f64)
+        .context("iperf3 tells no rate")?;
     Ok(bits / 1e9)
 }
 
@@ -146,7 +155,13 @@ fn busy() -> Result<Duration> {
         .map_while(|word| word.parse().ok())
         .collect();
     // user, nice, system, idle, iowait, irq, softirq, steal.
-    ensure!(ticks.len() >= 7, "/proc/stat is not what it should be: {first}");
-    let busy = [0, 1, 2, 5, 6].iter().map(|at| f64::from(ticks[*at])).sum::<f64>();
+    ensure!(
+        ticks.len() >= 7,
+        "/proc/stat is not what it should be: {first}"
+    );
+    let busy = [0, 1, 2, 5, 6]
+        .iter()
+        .map(|at| f64::from(ticks[*at]))
+        .sum::<f64>();
     Ok(Duration::from_secs_f64(busy / TICKS_PER_SECOND))
 }

@@ -86,13 +86,22 @@ impl Script {
             .rposition(|packet| packet.side == Side::Client && packet.payload() > 0)
             .context("the capture has no disconnect")?;
         let closing: Vec<_> = packets[disconnect..].to_vec();
-        ensure!(closing.len() < 10, "the capture goes on after its disconnect");
+        ensure!(
+            closing.len() < 10,
+            "the capture goes on after its disconnect"
+        );
         let beat = vec![
             opening[2].clone().resized(Side::Server, BEAT, 0, 0),
             opening[2].clone().resized(Side::Client, 0, 0, BEAT),
         ];
         Ok(Self {
-            opening: based(opening.into_iter().enumerate().filter_map(worth_playing).collect()),
+            opening: based(
+                opening
+                    .into_iter()
+                    .enumerate()
+                    .filter_map(worth_playing)
+                    .collect(),
+            ),
             beat,
             closing: based(closing),
         })
@@ -177,8 +186,9 @@ impl Packet {
     }
 
     fn payload(&self) -> u32 {
-        let headers = IP as u32 + u32::from(self.bytes[TCP + 12] >> 4) * 4;
-        u32::from(word16(&self.bytes, LINK + 2)) - headers
+        let total = word16(&self.bytes, LINK + 2);
+        let headers = 20 + u16::from(self.bytes[TCP + 12] >> 4) * 4;
+        u32::from(total - headers)
     }
 
     /// Sequence numbers that it takes.
