@@ -80,7 +80,6 @@ const USED: u32 = 1 << 31;
 impl Place {
     /// Where the flow belongs.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half is cut off")]
     pub fn of(key: &FlowKey, multipliers: &Multipliers, geometry: Geometry) -> Self {
         let [c0, c1, c2, c3, s0, s1, s2, s3, ports] = *multipliers;
         let FlowKey {

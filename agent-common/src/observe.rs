@@ -202,6 +202,7 @@ fn supersede<T: Tables>(
     let Some(record) = tables.record(slot) else {
         return true;
     };
+    record.head.stir();
     let server = &mut record.from_server;
     if server.seq_next == segment.seq.wrapping_add(1) {
         // Through a second interface it is the same SYN-ACK again, and not counted.

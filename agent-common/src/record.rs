@@ -2,7 +2,8 @@
 //!
 //! One writer per part: what ingress sees writes [`SessionRecord::from_client`] and
 //! [`SessionHead::rtt`], what egress sees writes [`SessionRecord::from_server`]; the
-//! agent writes [`SessionHead::state`] when it frees the slot. Every field the agent
+//! agent writes [`SessionHead::state`] when it frees the slot, and [`SessionHead::idle`] when
+//! it has read what was counted. Every field the agent
 //! reads while the session lives is an aligned word that means something by itself and,
 //! where it counts, only grows: a reader that catches a record between two stores sees
 //! one counter a segment ahead of another, and its next reading makes it good. Nothing
@@ -40,8 +41,9 @@ pub struct SessionHead {
     pub key: FlowKey,
     /// One of the constants of [`SlotState`].
     pub state: u8,
-    /// One of the constants of [`SeenFrom`].
-    pub seen_from: u8,
+    /// Not 0 if no segment has come since the agent last looked. The agent sets it, and a
+    /// segment takes it back, so that in the steady state it is written once per scan.
+    pub idle: u8,
     /// What the agent wants to be told: the constants of [`Attention`]. The agent writes it.
     pub attention: u8,
     /// The longest payload of a segment that is looked into for small records, in bytes; at
@@ -51,6 +53,17 @@ pub struct SessionHead {
     pub start_ns: u64,
     /// Round-trip times from the server's host to the client.
     pub rtt: Rtt,
+}
+
+impl SessionHead {
+    /// A segment has come.
+    #[inline(always)]
+    pub const fn stir(&mut self) {
+        // Only read while it is 0: then no other CPU has to fetch the line anew.
+        if self.idle != 0 {
+            self.idle = 0;
+        }
+    }
 }
 
 /// What a slot holds.
@@ -64,16 +77,6 @@ impl SlotState {
     /// A session whose client opened a new connection on the same ports; the index
     /// leads to the new one.
     pub const SUPERSEDED: u8 = 2;
-}
-
-/// How a session came to be known.
-pub struct SeenFrom;
-
-impl SeenFrom {
-    /// Its handshake was seen.
-    pub const HANDSHAKE: u8 = 1;
-    /// The server was seen sending data.
-    pub const MIDSTREAM: u8 = 2;
 }
 
 /// What the agent wants to be told of a session.
@@ -384,6 +387,8 @@ impl DirectionRecord {
     pub const AFTERWARDS: u8 = 32;
     /// This side's last acknowledgment reports that bytes beyond it have arrived (SACK).
     pub const HOLE_REPORTED: u8 = 64;
+    /// Of the server: the session is known from data that it sent, its handshake was not seen.
+    pub const MIDSTREAM: u8 = 128;
 
     /// The handshake was not seen, so the shift count of the window is not known.
     pub const SCALE_UNKNOWN: u8 = 0xff;
@@ -506,7 +511,7 @@ impl SessionRecord {
                 server_port: 0,
             },
             state: SlotState::FREE,
-            seen_from: 0,
+            idle: 0,
             attention: 0,
             small: 0,
             start_ns: 0,
@@ -536,7 +541,6 @@ impl SessionRecord {
         *self = Self::FREE;
         self.head.key = *key;
         self.head.start_ns = now;
-        self.head.seen_from = SeenFrom::HANDSHAKE;
         self.head.small = payload::SMALL_AT_FIRST;
         half_open.open(&mut self.from_client, &mut self.from_server);
         self.client_trail.first_seq = self.from_client.seq_next;
@@ -555,9 +559,9 @@ impl SessionRecord {
         *self = Self::FREE;
         self.head.key = *key;
         self.head.start_ns = now;
-        self.head.seen_from = SeenFrom::MIDSTREAM;
         self.head.small = payload::SMALL_AT_FIRST;
         self.head.attention = Attention::NO_PAYLOAD;
+        self.from_server.flags = DirectionRecord::MIDSTREAM;
         self.from_server.seq_next = segment.seq;
         self.from_server.ack = segment.ack;
         self.from_server.window_scale = DirectionRecord::SCALE_UNKNOWN;
@@ -606,6 +610,12 @@ impl SessionRecord {
             noted: trail.written % SmallRecord::NUMBERS,
             closed: sent.has_closed(),
         }
+    }
+
+    /// Whether the handshake was not seen.
+    #[inline(always)]
+    pub const fn is_midstream(&self) -> bool {
+        self.from_server.has(DirectionRecord::MIDSTREAM)
     }
 
     /// Whether a segment has ended the session.

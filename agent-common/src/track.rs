@@ -61,6 +61,7 @@ pub fn track(
         client_trail: _,
         server_trail: _,
     } = record;
+    head.stir();
     match side {
         Side::Client => {
             if !owns(from_client, segment, now) {

@@ -8,6 +8,11 @@ pub fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_MONOTONIC)
 }
 
+/// Nanoseconds that this thread has had a CPU.
+pub fn cpu_time_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// The time of day at monotonic times, by the distance of the two clocks at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -43,7 +48,7 @@ impl Clock {
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {
-    // Both clocks exist on every Linux, and neither is negative.
+    // These clocks exist on every Linux, and none is negative.
     clock_gettime(clock).map_or(0, |time| {
         let seconds = u64::try_from(time.tv_sec()).unwrap_or_default();
         let nanoseconds = u64::try_from(time.tv_nsec()).unwrap_or_default();

@@ -4,12 +4,13 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
+    mem,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc::{self, Receiver, SyncSender},
+        mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -26,6 +27,9 @@ const MOST_BATCHES: usize = 16_384;
 
 /// Batches that may wait when there is time to wait for them.
 const MOST_BATCHES_AWAITED: usize = 64;
+
+/// Buffers that are kept to be filled again.
+const MOST_SPARE: usize = 4;
 
 /// How long the end of the agent waits for a reader that doesn't read.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -61,6 +65,25 @@ struct Shared {
     failing: AtomicBool,
     closed: AtomicBool,
     closing: Notify,
+    /// Buffers that were written, to be filled again.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Shared {
+    /// An empty buffer.
+    fn spare(&self) -> Vec<u8> {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.pop().unwrap_or_default()
+    }
+
+    /// Keeps a buffer to be filled again.
+    fn keep(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < MOST_SPARE {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
 }
 
 impl Output {
@@ -118,11 +141,14 @@ impl Output {
         }
     }
 
-    /// Hands over whole lines. If too many wait, waits or counts them as dropped, as told.
-    pub fn send(&self, lines: Vec<u8>) {
+    /// Hands over whole lines, and leaves an empty buffer in their place. If too many wait,
+    /// waits or counts them as dropped, as told.
+    pub fn send(&self, lines: &mut Vec<u8>) {
         let Some(batches) = &self.batches else {
+            lines.clear();
             return;
         };
+        let lines = mem::replace(lines, self.shared.spare());
         if self.when_full == WhenFull::Wait {
             self.shared
                 .waiting
@@ -135,10 +161,17 @@ impl Output {
         let waiting = self.shared.waiting.load(Ordering::Relaxed);
         if waiting == 0 || waiting + size <= MOST_WAITING {
             self.shared.waiting.fetch_add(size, Ordering::Relaxed);
-            if batches.try_send(Message::Lines(lines)).is_ok() {
-                return;
+            match batches.try_send(Message::Lines(lines)) {
+                Ok(()) => return,
+                Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => {
+                    self.shared.waiting.fetch_sub(size, Ordering::Relaxed);
+                    if let Message::Lines(lines) = message {
+                        self.shared.keep(lines);
+                    }
+                }
             }
-            self.shared.waiting.fetch_sub(size, Ordering::Relaxed);
+        } else {
+            self.shared.keep(lines);
         }
         self.shared.dropped.fetch_add(count, Ordering::Relaxed);
     }
@@ -222,6 +255,7 @@ impl Writer {
                     self.shared
                         .waiting
                         .fetch_sub(lines.len(), Ordering::Relaxed);
+                    self.shared.keep(lines);
                 }
                 Message::Reopen => self.reopen(),
             }

@@ -82,7 +82,7 @@ contract! {
     AgentStats {
         schema: String, time: String, seq: u64, host: String, interface: Option<String>,
         sessions: Sessions, attempts: Attempts, lost: Lost, passed_over: PassedOver, lines: u64,
-        rates: Rates, missing_interfaces: Vec<String>, process: ProcessStats,
+        rates: Rates, missing_interfaces: Vec<String>, scan: ScanStats, process: ProcessStats,
     }
     Sessions {
         live: u64, capacity: u32, started: u64, started_midstream: u64, ended: u64, ended_fin: u64,
@@ -109,6 +109,7 @@ contract! {
     Baseline {
         attempts: f32, established: f32, failed: f32, dropped: f32, dropped_percent: Option<f32>,
     }
+    ScanStats { longest_step_us: u64, last_ms: u64, late: u64 }
     ProcessStats { cpu_ms: u64, rss_bytes: u64 }
     HostHealth {
         schema: String, time: String, seq: u64, host: String, interface: Option<String>,

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::{
     programs,
-    run::{cargo, command, run, root, target},
+    run::{cargo, command, root, run, target},
     setup::setup,
 };
 
@@ -23,7 +23,9 @@ pub(crate) fn costs(arguments: &Arguments) -> anyhow::Result<()> {
     run(cargo().args(["build", "--quiet", "--locked"]))?;
     let mut counting = command(&target("debug/costs").to_string_lossy());
     counting.arg("--sstpulse").arg(target("debug/sstpulse"));
-    counting.arg("--baseline").arg(root().join("tests/costs.json"));
+    counting
+        .arg("--baseline")
+        .arg(root().join("tests/costs.json"));
     if arguments.write {
         counting.arg("--write");
     }

@@ -21,6 +21,7 @@ pub(crate) fn lint() -> anyhow::Result<()> {
             "--locked",
             "--package",
             "sstpulse-ebpf",
+            "--all-features",
         ])
         .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
         .args(["--", "--deny", "warnings"])

@@ -1,6 +1,7 @@
 //! Every chore as `cargo xtask NAME`.
 
 mod accuracy;
+mod bench;
 mod captures;
 mod corpus;
 mod costs;
@@ -46,6 +47,8 @@ enum Name {
     /// Play every way in which a session ends, and compare verdicts with what was done; takes
     /// root
     Scenarios(scenarios::Arguments),
+    /// Measure what sstpulse costs, beside what it may cost; takes root
+    Bench(bench::Arguments),
     /// Open many SSTP sessions to a server, and tell how they fare
     Load(load::Arguments),
     /// Write the generated files anew
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Name::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Name::Lint => lint::lint(),
         Name::Scenarios(arguments) => scenarios::scenarios(&arguments),
+        Name::Bench(arguments) => bench::bench(&arguments),
         Name::Load(arguments) => load::load(&arguments),
         Name::Generate(arguments) => generate::generate(&arguments),
         Name::Accuracy => accuracy::accuracy(),

@@ -22,9 +22,9 @@ use aya_ebpf::{
 #[btf_map]
 static DRIVE: Array<[u32; drive::WORDS], 1> = Array::new();
 
-/// Whom it hands packets to.
+/// Whom it hands packets to: the program that sees what clients send, and the other.
 #[btf_map]
-static TARGETS: ProgramArray<{ drive::TARGETS }> = ProgramArray::new();
+static TARGETS: ProgramArray<2> = ProgramArray::new();
 
 /// What `floor` looks flows up in.
 #[btf_map]
@@ -181,7 +181,7 @@ impl Turn {
         };
         Self {
             from_server,
-            flow,
+            flow: flow.wrapping_add(told[drive::FIRST]),
             seq,
             ack,
         }

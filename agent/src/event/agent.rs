@@ -80,6 +80,8 @@ pub struct AgentStats<'a> {
     pub rates: Rates,
     /// Watched interfaces that don't exist at the moment.
     pub missing_interfaces: Vec<&'a str>,
+    /// How the sessions are scanned.
+    pub scan: ScanStats,
     /// What the agent itself takes.
     pub process: ProcessStats,
 }
@@ -170,6 +172,19 @@ pub struct PassedOverStats {
     /// Segments of no session and no attempt: of connections older than the agent whose
     /// server has said nothing yet, or of connections that have ended.
     pub no_session: u64,
+}
+
+/// How the sessions are scanned for changes. A scan is done in steps, between which the agent
+/// hears of beginnings and endings.
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+pub struct ScanStats {
+    /// The longest that a step of the last scan had the CPU, in microseconds.
+    pub longest_step_us: u64,
+    /// How long the last scan took, pauses between its steps included, in milliseconds.
+    pub last_ms: u64,
+    /// Scans that did not begin in time, because the one before went on. `session.health` then
+    /// tells of more than an interval, and nothing is lost.
+    pub late: u64,
 }
 
 /// What the agent itself takes.

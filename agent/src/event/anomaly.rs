@@ -13,7 +13,7 @@ pub struct SessionAnomaly<'a> {
     pub head: Head<'a>,
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
-    pub about: About<'a>,
+    pub about: About,
     /// What it is.
     pub anomaly: Anomaly,
 }

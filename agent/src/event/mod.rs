@@ -11,12 +11,13 @@ mod of_record;
 mod rates;
 mod replay;
 mod session;
+mod text;
 mod tls;
 mod verdict;
 
 pub use agent::{
     AgentStart, AgentStats, AgentStop, AttemptStats, LostStats, PassedOverStats, ProcessStats,
-    SessionStats, StopReason, Totals, WatchedInterface,
+    ScanStats, SessionStats, StopReason, Totals, WatchedInterface,
 };
 pub use anomaly::{
     Anomaly, AnomalyCode, AnomalyEvidence, AnomalyState, Grade, Health, HealthReason,
@@ -35,6 +36,7 @@ pub use session::{
     Ending, Endpoint, Handshake, HandshakeSide, Mss, Network, NetworkType, Previous, Rtt, SeenFrom,
     Session, SessionEnd, SessionHealth, SessionStart, Ttl, ZeroWindow,
 };
+pub use text::{CommunityId, SessionId, Time};
 pub use tls::{
     CertificateValidity, Cipher, PhasesMs, PppCounts, SessionTls, TlsAlert, TlsHandshake,
 };
@@ -43,9 +45,8 @@ pub use verdict::{Code, Confidence, Evidence, ForgerySign, Goodbye, Party, Verdi
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 /// Name and version of the schema; the version changes when a reader would have to.
 pub const SCHEMA: &str = "sstpulse/1";
@@ -113,17 +114,6 @@ pub struct Head<'a> {
     /// The watched interface that the line is about; null on lines about the agent,
     /// the host or a cluster.
     pub interface: Option<Cow<'a, str>>,
-}
-
-/// A point in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(transparent, extend("format" = "date-time"))]
-pub struct Time(#[schemars(with = "String")] pub Timestamp);
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:.9}", self.0))
-    }
 }
 
 /// The JSON Schema (2020-12) of a line.

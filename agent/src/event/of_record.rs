@@ -1,12 +1,13 @@
 //! What a record says, as events say it.
 
-use std::borrow::Cow;
-
 use sstpulse_common::{DirectionRecord, FlowKey, HalfOpen, SessionRecord, TcpOptions, record};
 
-use super::session::{
-    AttemptOutcome, Counters, DirectionTotals, Endpoint, Handshake, HandshakeSide, Mss, Network,
-    NetworkType, Rtt, Ttl, ZeroWindow,
+use super::{
+    CommunityId,
+    session::{
+        AttemptOutcome, Counters, DirectionTotals, Endpoint, Handshake, HandshakeSide, Mss,
+        Network, NetworkType, Rtt, Ttl, ZeroWindow,
+    },
 };
 
 impl Endpoint {
@@ -27,28 +28,16 @@ impl Endpoint {
     }
 }
 
-impl Network<'_> {
+impl Network {
     /// What carries a flow.
     pub fn of(key: &FlowKey) -> Self {
-        const TCP: u8 = 6;
-        let (client, server) = (key.client(), key.server());
-        let community_id = community_id::calculate_community_id(
-            0,
-            client.ip(),
-            server.ip(),
-            Some(client.port()),
-            Some(server.port()),
-            TCP,
-            false,
-        );
         Self {
             kind: if key.is_ipv4() {
                 NetworkType::Ipv4
             } else {
                 NetworkType::Ipv6
             },
-            // Fails only for ends of different IP versions, which no packet has.
-            community_id: community_id.map_or_else(Into::into, Cow::from),
+            community_id: CommunityId::of(key),
         }
     }
 }
@@ -56,7 +45,7 @@ impl Network<'_> {
 impl Handshake {
     /// What the record keeps of the handshake; `None` if it was not seen.
     pub fn of(record: &SessionRecord) -> Option<Self> {
-        (record.head.seen_from == record::SeenFrom::HANDSHAKE).then(|| Self {
+        (!record.is_midstream()).then(|| Self {
             rtt_us: known(record.head.rtt.handshake_us),
             from_client: HandshakeSide::of(&record.from_client),
             from_server: HandshakeSide::of(&record.from_server),

@@ -1,12 +1,12 @@
 //! Lines about sessions and attempts.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use sstpulse_common::Side;
 
-use super::{Head, Health, Time, Verdict};
+use super::{CommunityId, Head, Health, SessionId, Time, Verdict};
 use crate::tls::Phase;
 
 /// Which session.
@@ -14,7 +14,7 @@ use crate::tls::Phase;
 pub struct Session {
     /// The same on all lines about this session. Sessions of one run differ in it, those of
     /// two runs but for a chance in four billion.
-    pub id: String,
+    pub id: SessionId,
     /// When the handshake completed, or when the session was first seen.
     pub start: Time,
     /// From `start` to this line's time, in milliseconds.
@@ -44,12 +44,12 @@ pub struct Endpoint {
 
 /// What carries the connection (OpenTelemetry: `network.type`).
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Network<'a> {
+pub struct Network {
     /// IP version.
     #[serde(rename = "type")]
     pub kind: NetworkType,
     /// Community ID, version 1 with seed 0: the same in Zeek, Suricata and others.
-    pub community_id: Cow<'a, str>,
+    pub community_id: CommunityId,
 }
 
 /// IP version.
@@ -64,7 +64,7 @@ pub enum NetworkType {
 
 /// Which session a line is about.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct About<'a> {
+pub struct About {
     /// Which session.
     pub session: Session,
     /// The client's end.
@@ -72,7 +72,7 @@ pub struct About<'a> {
     /// The server's end.
     pub server: Endpoint,
     /// What carries it.
-    pub network: Network<'a>,
+    pub network: Network,
     /// How far the session has come; null if its beginning was not seen.
     pub phase: Option<Phase>,
 }
@@ -85,7 +85,7 @@ pub struct SessionStart<'a> {
     pub head: Head<'a>,
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
-    pub about: About<'a>,
+    pub about: About,
     /// What the handshake showed; null if it was not seen.
     pub handshake: Option<Handshake>,
     /// The session that the same client lost before; null if it lost none lately.
@@ -96,7 +96,7 @@ pub struct SessionStart<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Previous {
     /// Its `session.id`.
-    pub id: String,
+    pub id: SessionId,
     /// From its last segment of the client to the begin of this one, in milliseconds.
     pub away_ms: u64,
     /// Which connection this is that the client has opened since, from 1 on.
@@ -138,7 +138,7 @@ pub struct SessionHealth<'a> {
     pub head: Head<'a>,
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
-    pub about: About<'a>,
+    pub about: About,
     /// How well the session did.
     pub health: Health,
     /// Round-trip times of the session so far.
@@ -157,7 +157,7 @@ pub struct SessionEnd<'a> {
     pub head: Head<'a>,
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
-    pub about: About<'a>,
+    pub about: About,
     /// How far it had come before it closed: as `phase`, but never `closing`.
     pub reached: Option<Phase>,
     /// Who ended it, and how.
@@ -318,7 +318,7 @@ pub struct AttemptFailed<'a> {
     /// The server's end.
     pub server: Endpoint,
     /// What carries it.
-    pub network: Network<'a>,
+    pub network: Network,
     /// What was seen of it.
     pub attempt: Attempt,
     /// Why it failed.

@@ -18,7 +18,7 @@ pub struct SessionTls<'a> {
     pub head: Head<'a>,
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]
-    pub about: About<'a>,
+    pub about: About,
     /// How long each phase took, in milliseconds.
     pub phases_ms: PhasesMs,
     /// Whether it is SSTP; null while it may still be.
@@ -123,7 +123,7 @@ pub struct PppCounts {
 impl<'a> SessionTls<'a> {
     /// The line that says what is known of a session whose TCP handshake completed at
     /// `start_ns`, in nanoseconds of the clock that the facts are told in.
-    pub fn of(head: Head<'a>, about: About<'a>, facts: &'a TlsFacts, start_ns: u64) -> Self {
+    pub fn of(head: Head<'a>, about: About, facts: &'a TlsFacts, start_ns: u64) -> Self {
         Self {
             head,
             // A session that is closing has come as far as it had before.

@@ -4,10 +4,13 @@
 
 mod abi;
 mod attach;
+mod batch;
 mod chores;
 mod mapped;
 mod notices;
 mod programs;
+mod rival;
+mod running;
 mod sessions;
 mod verifier;
 
@@ -16,5 +19,7 @@ pub use attach::{
 };
 pub use notices::Messages;
 pub use programs::{Hooks, Kernel, KernelError, Limits, PacketContext};
+pub use rival::HashedRecords;
+pub use running::RunningPrograms;
 pub use sessions::SessionTable;
 pub use verifier::{Verified, verify};

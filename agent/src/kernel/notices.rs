@@ -10,6 +10,9 @@ use zerocopy::FromBytes as _;
 use super::programs::KernelError;
 use crate::report::{Message, Opening};
 
+/// Messages that are taken at once: what they bring takes about a millisecond.
+const MOST: usize = 256;
+
 /// A ring buffer the programs write to.
 pub struct Messages {
     ring: AsyncFd<RingBuf<MapData>>,
@@ -42,24 +45,32 @@ impl Messages {
             .map_err(|error| KernelError::new("can't listen to the ring buffer", &error))
     }
 
-    /// Waits until there are messages, and takes all there are. Dropping the future loses
-    /// none.
+    /// Waits until there are messages, and takes as many as take no long time. Dropping the
+    /// future loses none.
     pub async fn wait(&mut self) -> io::Result<Vec<Message>> {
         let mut ready = self.ring.readable_mut().await?;
-        let messages = read_all(ready.get_inner_mut(), self.read);
-        ready.clear_ready();
+        let messages = read(ready.get_inner_mut(), self.read, MOST);
+        if messages.len() < MOST {
+            ready.clear_ready();
+        }
         Ok(messages)
     }
 
     /// Takes all there are, without waiting.
     pub fn take_all(&mut self) -> Vec<Message> {
-        read_all(self.ring.get_mut(), self.read)
+        read(self.ring.get_mut(), self.read, usize::MAX)
     }
 }
 
-fn read_all(ring: &mut RingBuf<MapData>, read: fn(&[u8]) -> Option<Message>) -> Vec<Message> {
+fn read(
+    ring: &mut RingBuf<MapData>,
+    read: fn(&[u8]) -> Option<Message>,
+    most: usize,
+) -> Vec<Message> {
     let mut messages = Vec::new();
-    while let Some(item) = ring.next() {
+    while messages.len() < most
+        && let Some(item) = ring.next()
+    {
         if let Some(message) = read(&item) {
             messages.push(message);
         } else {

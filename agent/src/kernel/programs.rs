@@ -4,15 +4,17 @@ use std::{
     array,
     collections::BTreeSet,
     hash::{BuildHasher as _, RandomState},
+    io,
     num::NonZeroU32,
+    os::fd::{AsFd as _, OwnedFd},
     panic::resume_unwind,
     thread,
 };
 
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions, VerifierLogLevel, include_bytes_aligned,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
-    programs::{Program, ProgramFd, SchedClassifier},
+    maps::{HashMap, Map, MapData, MapInfo, PerCpuArray, RingBuf},
+    programs::{Program, ProgramFd, ProgramInfo, SchedClassifier},
 };
 use sstpulse_common::{
     Counters, FlowKey, Framing, HalfOpen, SessionRecord, Side,
@@ -23,11 +25,12 @@ use thiserror::Error;
 
 use super::{
     abi::Abi,
+    batch,
     chores::{Chore, Chores},
     notices::Messages,
     sessions::SessionTable,
 };
-use crate::report::{Flows, Pulse};
+use crate::report::{Flows, Glance};
 
 /// Why the kernel half can't do something: one sentence with what, on what, and why.
 #[derive(Debug, Error)]
@@ -166,11 +169,11 @@ impl Hooks {
 /// The programs and their maps. Dropping it detaches and unloads everything.
 pub struct Kernel {
     pub(super) ebpf: Ebpf,
-    limits: Limits,
     /// The session records.
     pub table: SessionTable,
     chores: Chores,
     half_open: HashMap<MapData, Abi<FlowKey>, Abi<HalfOpen>>,
+    half_open_fd: OwnedFd,
     counters: PerCpuArray<MapData, u64>,
     notices: Option<RingBuf<MapData>>,
     openings: Option<RingBuf<MapData>>,
@@ -221,11 +224,15 @@ impl Kernel {
         // The last one freed is the first to be used: the lowest, which keeps the scan short.
         let all = (0..table.capacity()).rev();
         chores.run(&mut ebpf, Chore::Release, all)?;
+        let half_open = take(&mut ebpf, "HALF_OPEN")?;
+        let half_open_fd = descriptor(&half_open)
+            .map_err(|error| KernelError::new("can't get at the attempts", &error))?;
+        let half_open = as_map(half_open, "HALF_OPEN")?;
         Ok(Self {
-            limits,
             table,
             chores,
-            half_open: typed(&mut ebpf, "HALF_OPEN")?,
+            half_open_fd,
+            half_open,
             counters: typed(&mut ebpf, "COUNTERS")?,
             notices: Some(typed(&mut ebpf, "NOTICES")?),
             openings: Some(typed(&mut ebpf, "PAYLOADS")?),
@@ -238,11 +245,12 @@ impl Kernel {
     pub fn load_programs(&mut self, framing: Framing) -> Result<(), KernelError> {
         let hooks = Hooks::of(framing);
         let wanted = |name: &str| [hooks.ingress, hooks.egress].contains(&name);
+        let missing = |program: &Program| program.fd().is_err();
         thread::scope(|scope| {
             let loads: Vec<_> = self
                 .ebpf
                 .programs_mut()
-                .filter(|(name, _)| wanted(name))
+                .filter(|(name, program)| wanted(name) && missing(program))
                 .map(|(name, program)| scope.spawn(move || load_program(name, program)))
                 .collect();
             loads
@@ -280,16 +288,7 @@ impl Kernel {
     ) -> Result<i32, KernelError> {
         self.load_programs(framing)?;
         let name = Hooks::of(framing).seeing(side);
-        let context = sk_buff(context);
-        let options = TestRunOptions {
-            data_in: Some(packet),
-            ctx_in: Some(&context),
-            ..TestRunOptions::new()
-        };
-        let result = classifier(&mut self.ebpf, name)?
-            .test_run(options)
-            .map_err(|error| KernelError::new(format!("can't run {name}"), &error))?;
-        Ok(result.return_value.cast_signed())
+        run(classifier(&mut self.ebpf, name)?, packet, context)
     }
 }
 
@@ -304,8 +303,12 @@ impl Flows for Kernel {
         self.table.state(slot)
     }
 
-    fn pulse(&self, slot: u32) -> Pulse {
-        self.table.pulse(slot)
+    fn glance(&self, slot: u32) -> Glance {
+        self.table.glance(slot)
+    }
+
+    fn rest(&mut self, slot: u32) {
+        self.table.rest(slot);
     }
 
     fn read(&self, slot: u32) -> SessionRecord {
@@ -334,15 +337,18 @@ impl Flows for Kernel {
         read_counters(&self.counters)
     }
 
-    /// If the entry the walk has come to is pushed out, the kernel begins the walk anew. In
-    /// a flood that could go on for ever, so the walk ends after as many entries as there
-    /// can be; what it misses, the next one finds.
     fn attempts(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)> {
-        self.half_open
-            .iter()
-            .take(self.limits.half_open.get() as usize)
-            .filter_map(Result::ok)
-            .map(|(Abi(key), Abi(half_open))| (key, half_open))
+        let mut attempts = Vec::new();
+        let read = batch::for_each(
+            self.half_open_fd.as_fd(),
+            |key: &FlowKey, found: &HalfOpen| {
+                attempts.push((*key, *found));
+            },
+        );
+        if let Err(error) = read {
+            tracing::error!(%error, "can't read the attempts");
+        }
+        attempts.into_iter()
     }
 
     fn attempt(&self, key: &FlowKey) -> Option<HalfOpen> {
@@ -355,6 +361,32 @@ impl Flows for Kernel {
     fn forget_attempt(&mut self, key: &FlowKey) -> bool {
         self.half_open.remove(&Abi(*key)).is_ok()
     }
+}
+
+/// Runs a program once, on a packet of our own.
+pub(super) fn run(
+    program: &SchedClassifier,
+    packet: &[u8],
+    context: PacketContext,
+) -> Result<i32, KernelError> {
+    let context = sk_buff(context);
+    let options = TestRunOptions {
+        data_in: Some(packet),
+        ctx_in: Some(&context),
+        ..TestRunOptions::new()
+    };
+    let result = program
+        .test_run(options)
+        .map_err(|error| KernelError::new("can't run a program on a packet", &error))?;
+    Ok(result.return_value.cast_signed())
+}
+
+/// The session table of a program.
+pub(super) fn session_table(program: &ProgramInfo) -> Option<MapInfo> {
+    let ids = program.map_ids().ok().flatten().unwrap_or_default();
+    ids.into_iter()
+        .filter_map(|id| MapInfo::from_id(id).ok())
+        .find(|map| map.name_as_str() == Some("SESSIONS"))
 }
 
 /// Makes the maps, with room for `limits`, and sets the programs' constants.
@@ -388,13 +420,10 @@ pub(super) fn load_maps(
         .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))
 }
 
-/// Loads a program, unless it is loaded.
+/// Loads a program.
 fn load_program(name: &str, program: &mut Program) -> Result<(), KernelError> {
     let fail = |error| KernelError::new(format!("can't load program {name}"), &error);
     let program: &mut SchedClassifier = program.try_into().map_err(fail)?;
-    if program.fd().is_ok() {
-        return Ok(());
-    }
     program.load().map_err(fail)
 }
 
@@ -431,7 +460,7 @@ pub(super) fn classifier<'a>(
         .ok_or_else(missing)
 }
 
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, KernelError> {
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, KernelError> {
     ebpf.take_map(name).ok_or_else(|| KernelError {
         what: format!("map {name} is not in the object"),
         why: "the binary was built wrong".into(),
@@ -440,10 +469,25 @@ fn take(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, KernelError> {
 
 fn typed<M>(ebpf: &mut Ebpf, name: &str) -> Result<M, KernelError>
 where
-    M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+    M: TryFrom<Map, Error = aya::maps::MapError>,
 {
-    M::try_from(take(ebpf, name)?)
+    as_map(take(ebpf, name)?, name)
+}
+
+fn as_map<M>(map: Map, name: &str) -> Result<M, KernelError>
+where
+    M: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    M::try_from(map)
         .map_err(|error| KernelError::new(format!("map {name} is not what it should be"), &error))
+}
+
+/// A descriptor of a hash map, besides its own.
+fn descriptor(map: &Map) -> io::Result<OwnedFd> {
+    match map {
+        Map::HashMap(data) | Map::LruHashMap(data) => data.fd().as_fd().try_clone_to_owned(),
+        _ => Err(io::Error::other("it is no hash map")),
+    }
 }
 
 /// `struct __sk_buff` with the fields of `context` set (offsets: `linux/bpf.h`, where the

@@ -3,10 +3,10 @@
 use std::sync::atomic::{Ordering, fence};
 
 use aya::maps::Map;
-use sstpulse_common::{DirectionRecord, FlowKey, SessionRecord, record::SlotState};
+use sstpulse_common::{FlowKey, SessionRecord, record::SlotState};
 
 use super::{mapped::Mapped, programs::KernelError};
-use crate::report::Pulse;
+use crate::report::Glance;
 
 /// The array of session records, mapped.
 pub struct SessionTable {
@@ -32,24 +32,26 @@ impl SessionTable {
         unsafe { (&raw const (*record).head.state).read_volatile() }
     }
 
-    /// What tells cheaply whether anything has happened in a slot.
+    /// What tells whether a slot is worth a look, from one cache line.
     #[expect(unsafe_code, reason = "memory shared with the kernel")]
-    pub fn pulse(&self, slot: u32) -> Pulse {
+    pub fn glance(&self, slot: u32) -> Glance {
         let record = self.records.pointer(slot);
         // SAFETY: as in `state`.
-        let (state, client, server, flags) = unsafe {
-            (
-                (&raw const (*record).head.state).read_volatile(),
-                (&raw const (*record).from_client.segments).read_volatile(),
-                (&raw const (*record).from_server.segments).read_volatile(),
-                (&raw const (*record).from_client.flags).read_volatile()
-                    | (&raw const (*record).from_server.flags).read_volatile(),
-            )
-        };
-        Pulse {
-            segments: client.wrapping_add(server),
-            ended: flags & DirectionRecord::ENDED != 0 || state == SlotState::SUPERSEDED,
+        unsafe {
+            Glance {
+                state: (&raw const (*record).head.state).read_volatile(),
+                idle: (&raw const (*record).head.idle).read_volatile() != 0,
+                start_ns: (&raw const (*record).head.start_ns).read_volatile(),
+            }
         }
+    }
+
+    /// Lets a slot rest until its next segment.
+    #[expect(unsafe_code, reason = "memory shared with the kernel")]
+    pub fn rest(&mut self, slot: u32) {
+        let record = self.records.pointer(slot);
+        // SAFETY: as in `state`; the programs only ever set this byte back to 0.
+        unsafe { (&raw mut (*record).head.idle).write_volatile(1) };
     }
 
     /// A copy of the record. The kernel may write meanwhile; see the record's

@@ -14,7 +14,7 @@ use sstpulse_common::{
 };
 
 use super::watched::Watched;
-use crate::report::{Flows, Message, Opening, Pulse};
+use crate::report::{Flows, Glance, Message, Opening};
 
 /// How much the tables may hold.
 #[derive(Clone, Copy, Debug)]
@@ -279,12 +279,17 @@ impl Flows for Tables {
         self.records[slot as usize].head.state
     }
 
-    fn pulse(&self, slot: u32) -> Pulse {
-        let record = &self.records[slot as usize];
-        Pulse {
-            segments: record.from_client.segments + record.from_server.segments,
-            ended: record.ended() || record.head.state == SlotState::SUPERSEDED,
+    fn glance(&self, slot: u32) -> Glance {
+        let head = &self.records[slot as usize].head;
+        Glance {
+            state: head.state,
+            idle: head.idle != 0,
+            start_ns: head.start_ns,
         }
+    }
+
+    fn rest(&mut self, slot: u32) {
+        self.records[slot as usize].head.idle = 1;
     }
 
     fn read(&self, slot: u32) -> SessionRecord {

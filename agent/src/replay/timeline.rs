@@ -15,7 +15,9 @@ use crate::{
     clock::Clock,
     event::{CaptureStats, Event, ReplayStart, ReplayStop, ReplayStopReason, Totals},
     output::Output,
-    report::{self, Across, Attempts, Flows as _, InterfaceNames, Lines, Sessions, Teller},
+    report::{
+        self, Across, Attempts, Flows as _, InterfaceNames, Lines, Periods, Sessions, Teller,
+    },
 };
 
 /// What the agent knows and tells, at some time of the capture.
@@ -60,6 +62,10 @@ impl Timeline {
                 config.limits.sessions,
                 report::run_number(),
                 config.thresholds.clone(),
+                Periods {
+                    interval: config.interval,
+                    dead_after: config.dead_after,
+                },
             ),
             attempts: Attempts::default(),
             across: Across::new(&config.thresholds, &config.cluster_limits),
@@ -200,19 +206,13 @@ impl Timeline {
 
     /// What each interval brings.
     fn scan(&mut self, now: u64) {
-        let (tables, interval) = (&mut self.tables, self.config.interval);
-        let dead_after = self.config.dead_after;
+        let tables = &mut self.tables;
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
             across: &mut self.across,
         };
-        let dead = self
-            .sessions
-            .scan(tables, &mut teller, now, dead_after, interval);
-        for slot in dead {
-            let Ok(()) = self.sessions.end(tables, &mut teller, slot, now);
-        }
+        let Ok(()) = self.sessions.scan(tables, &mut teller, now);
         let Ok(()) = self.attempts.sweep(tables, &mut teller, now);
     }
 

@@ -1,18 +1,21 @@
 //! What the agent knows of a session besides its record.
 
+use std::borrow::Cow;
+
 use sstpulse_common::{
-    ChunkHeader, Notice, SessionRecord, Side, Told,
-    record::{Attention, SeenFrom},
+    ChunkHeader, Notice, SessionRecord, Side, Told as NoticeTold, record::Attention,
 };
 
 use super::{
     Opening,
+    names::{NameId, Names},
+    told::Told,
     watched::{Look, Watched},
 };
 use crate::{
     diagnosis::{Facts, HostFacts, Neighbours, Quiet, Reset, Sayings, Timeouts},
     event::{Counters, Ending},
-    tls::{Chunk, Dialogue, Message, Phase, RecordSize, TlsFacts},
+    tls::{Chunk, Dialogue, Message, Phase, RecordSize, Suite, TlsFacts},
 };
 
 /// Silence both ways from which on it is remembered.
@@ -24,42 +27,34 @@ const STALL_NS: u64 = 1_000_000_000;
 /// RSTs of the client that are remembered.
 const MOST_RESETS: usize = 8;
 
-/// What the agent knows of a session besides its record.
+/// How long after it came up a tunnel's beginning may still matter: what a server says to
+/// refuse it, it says at once.
+const SETTLED_NS: u64 = 60_000_000_000;
+
+/// What the agent knows of a session besides its record. There may be a million of them: what
+/// most don't have is in boxes.
 #[derive(Debug)]
 pub(super) struct Known {
     /// Makes its identifier.
     pub(super) number: u64,
-    /// When its record was made.
-    pub(super) start_ns: u64,
-    /// What was told of both sides.
-    pub(super) from_client: Counters,
-    pub(super) from_server: Counters,
-    /// Segments at the last scan.
-    pub(super) segments: u64,
-    /// When they were seen to have changed.
-    pub(super) changed_ns: u64,
-    /// It has ended, and lingers.
-    pub(super) ending: bool,
-    /// The line about TLS is written.
-    pub(super) tls_told: bool,
-    /// It is looked at again and again.
-    pub(super) watched: Option<Box<Watched>>,
-    /// It is to be looked at when it will have been silent for too long.
-    pub(super) look_planned: bool,
+    /// What was told of its counts.
+    pub(super) told: Told,
     opening: OpeningOf,
     /// When the last segment was seen, at the last look.
     seen_ns: u64,
     /// When that look was.
     looked_ns: u64,
-    /// What the client had sent then, in bytes.
-    client_bytes: u64,
     /// When the client was last seen to have sent data.
     client_spoke_ns: u64,
-    /// When the first FIN or RST was seen; 0 if none was.
-    closing_ns: u64,
-    /// How long the round-trip time was inflated.
-    inflated_ns: u64,
     trouble: Option<Box<Trouble>>,
+    /// What the client had sent at the last look, in bytes: the last 32 bits of it.
+    client_bytes: u32,
+    /// It has ended, and lingers.
+    pub(super) ending: bool,
+    /// The line about TLS is written.
+    pub(super) tls_told: bool,
+    /// It is to be looked at when it will have been silent for too long.
+    pub(super) look_planned: bool,
 }
 
 /// What is known of a session's beginning.
@@ -71,15 +66,24 @@ enum OpeningOf {
     GoesOn(Box<Dialogue>),
     /// It is over.
     Over(Box<TlsFacts>),
+    /// It led to a tunnel, long ago: what matters of it is what the cipher makes of lengths, and
+    /// which server the client asked for.
+    Settled(Suite, Option<NameId>),
 }
 
 /// What most sessions never have.
 #[derive(Debug, Default)]
 struct Trouble {
+    /// It is looked at again and again.
+    watched: Option<Box<Watched>>,
     resets: Vec<Reset>,
     timeouts: Option<Timeouts>,
     stalls: u32,
     quiet: Option<Quiet>,
+    /// When the first FIN or RST was seen; 0 if none was.
+    closing_ns: u64,
+    /// How long the round-trip time was inflated.
+    inflated_ns: u64,
 }
 
 impl Trouble {
@@ -100,30 +104,23 @@ impl Trouble {
 impl Known {
     pub(super) fn new(number: u64, record: &SessionRecord) -> Self {
         let start_ns = record.head.start_ns;
-        let opening = if record.head.seen_from == SeenFrom::HANDSHAKE {
-            OpeningOf::GoesOn(Box::default())
-        } else {
+        let opening = if record.is_midstream() {
             OpeningOf::Unseen
+        } else {
+            OpeningOf::GoesOn(Box::default())
         };
         Self {
             number,
-            start_ns,
-            from_client: Counters::default(),
-            from_server: Counters::default(),
-            segments: 0,
-            changed_ns: start_ns,
-            ending: false,
-            tls_told: false,
-            watched: None,
-            look_planned: false,
+            told: Told::default(),
             opening,
             seen_ns: start_ns,
             looked_ns: start_ns,
-            client_bytes: 0,
             client_spoke_ns: start_ns,
-            closing_ns: 0,
-            inflated_ns: 0,
             trouble: None,
+            client_bytes: 0,
+            ending: false,
+            tls_told: false,
+            look_planned: false,
         }
     }
 
@@ -149,18 +146,51 @@ impl Known {
         }
     }
 
-    /// What TLS and the set-up of SSTP showed so far.
-    pub(super) fn tls(&self) -> Option<&TlsFacts> {
+    /// What TLS and the set-up of SSTP showed so far, as far as it still matters.
+    pub(super) fn tls(&self) -> Option<Cow<'_, TlsFacts>> {
         match &self.opening {
             OpeningOf::Unseen => None,
-            OpeningOf::GoesOn(dialogue) => Some(dialogue.facts()),
-            OpeningOf::Over(facts) => Some(facts),
+            OpeningOf::GoesOn(dialogue) => Some(Cow::Borrowed(dialogue.facts())),
+            OpeningOf::Over(facts) => Some(Cow::Borrowed(facts)),
+            OpeningOf::Settled(suite, _) => Some(Cow::Owned(TlsFacts::settled(*suite))),
         }
+    }
+
+    /// Forgets how the tunnel came up, once that is long ago and was told.
+    pub(super) fn settle(&mut self, now: u64, names: &mut Names) {
+        let OpeningOf::Over(facts) = &self.opening else {
+            return;
+        };
+        let Some(suite) = facts.settles(now.saturating_sub(SETTLED_NS)) else {
+            return;
+        };
+        let name = match &facts.hellos.server_name {
+            // Of too many names, none is lost.
+            Some(name) => match names.keep(name) {
+                None => return,
+                kept => kept,
+            },
+            None => None,
+        };
+        if self.tls_told {
+            self.opening = OpeningOf::Settled(suite, name);
+        }
+    }
+
+    /// The server that the client asked for.
+    pub(super) fn server_name<'a>(&'a self, names: &'a Names) -> Option<&'a str> {
+        let facts = match &self.opening {
+            OpeningOf::Unseen => return None,
+            OpeningOf::GoesOn(dialogue) => dialogue.facts(),
+            OpeningOf::Over(facts) => facts,
+            OpeningOf::Settled(_, name) => return name.map(|name| names.get(name)),
+        };
+        facts.hellos.server_name.as_deref()
     }
 
     /// How far the session has come.
     pub(super) fn phase(&self) -> Option<Phase> {
-        if self.closing_ns != 0 {
+        if self.closing_ns().is_some() {
             return Some(Phase::Closing);
         }
         self.reached()
@@ -168,7 +198,12 @@ impl Known {
 
     /// How far it has come, whether it is closing or not.
     pub(super) fn reached(&self) -> Option<Phase> {
-        self.tls().map(TlsFacts::phase)
+        match &self.opening {
+            OpeningOf::Unseen => None,
+            OpeningOf::GoesOn(dialogue) => Some(dialogue.phase()),
+            OpeningOf::Over(facts) => Some(facts.phase()),
+            OpeningOf::Settled(..) => Some(Phase::Up),
+        }
     }
 
     /// What the programs are to tell of the session from now on, and how long its small
@@ -176,9 +211,11 @@ impl Known {
     pub(super) fn attention(&self) -> (u8, u8) {
         let payload = match self.opening {
             OpeningOf::GoesOn(_) => 0,
-            OpeningOf::Unseen | OpeningOf::Over(_) => Attention::NO_PAYLOAD,
+            OpeningOf::Unseen | OpeningOf::Over(_) | OpeningOf::Settled(..) => {
+                Attention::NO_PAYLOAD
+            }
         };
-        let watched = if self.watched.is_some() {
+        let watched = if self.watched().is_some() {
             Attention::WATCHED
         } else {
             0
@@ -190,19 +227,25 @@ impl Known {
         /// What is right for most where nothing is known.
         const USUAL: RecordSize = RecordSize::Tls13 { tag: 16 };
 
-        self.tls().and_then(TlsFacts::record_size).unwrap_or(USUAL)
+        let size = match &self.opening {
+            OpeningOf::Unseen => None,
+            OpeningOf::GoesOn(dialogue) => dialogue.facts().record_size(),
+            OpeningOf::Over(facts) => facts.record_size(),
+            OpeningOf::Settled(suite, _) => suite.record_size(),
+        };
+        size.unwrap_or(USUAL)
     }
 
     /// Takes in what a notice tells, as the record stands after it.
     pub(super) fn notice(&mut self, notice: &Notice, record: &SessionRecord) {
         self.look(record, notice.time_ns, Some(notice.time_ns));
-        if notice.tells(Told::CLOSING) && self.closing_ns == 0 {
-            self.closing_ns = notice.time_ns;
+        if notice.tells(NoticeTold::CLOSING) && self.closing_ns().is_none() {
+            self.trouble().closing_ns = notice.time_ns;
         }
-        if notice.tells(Told::TIMEOUT) {
+        if notice.tells(NoticeTold::TIMEOUT) {
             self.timeout(notice, record);
         }
-        if notice.tells(Told::RESET) && notice.side() == Side::Client {
+        if notice.tells(NoticeTold::RESET) && notice.side() == Side::Client {
             let resets = &mut self.trouble().resets;
             if resets.len() < MOST_RESETS {
                 resets.push(Reset::of(notice, record));
@@ -225,7 +268,8 @@ impl Known {
     pub(super) fn look(&mut self, record: &SessionRecord, now: u64, passed_ns: Option<u64>) {
         let (client, server) = (&record.from_client, &record.from_server);
         if record.head.rtt.inflated(record.head.rtt.smoothed_us) {
-            self.inflated_ns += now.saturating_sub(self.looked_ns);
+            let since_ns = self.looked_ns;
+            self.trouble().inflated_ns += now.saturating_sub(since_ns);
         }
         let seen_ns = client.last_seen_ns.max(server.last_seen_ns);
         if seen_ns > self.seen_ns {
@@ -246,8 +290,10 @@ impl Known {
         if let Some(trouble) = &mut self.trouble {
             trouble.count_stall(client.ack, now);
         }
-        if client.bytes != self.client_bytes {
-            self.client_bytes = client.bytes;
+        #[expect(clippy::cast_possible_truncation, reason = "whether it has changed")]
+        let client_bytes = client.bytes as u32;
+        if client_bytes != self.client_bytes {
+            self.client_bytes = client_bytes;
             let silent_ns = client.without_data_ns(now);
             self.client_spoke_ns = now.saturating_sub(silent_ns).min(client.last_seen_ns);
         }
@@ -287,6 +333,21 @@ impl Known {
         self.phase().is_none_or(|phase| phase == Phase::Up)
     }
 
+    /// The looks at it, while it is looked at again and again.
+    pub(super) fn watched(&self) -> Option<&Watched> {
+        self.trouble.as_deref()?.watched.as_deref()
+    }
+
+    /// The same, to look.
+    pub(super) fn watched_mut(&mut self) -> Option<&mut Watched> {
+        self.trouble.as_deref_mut()?.watched.as_deref_mut()
+    }
+
+    /// Begins to look at it again and again, or ends that.
+    pub(super) fn watch(&mut self, watched: Option<Watched>) {
+        self.trouble().watched = watched.map(Box::new);
+    }
+
     fn trouble(&mut self) -> &mut Trouble {
         self.trouble.get_or_insert_default()
     }
@@ -298,20 +359,22 @@ impl Known {
 
     /// When the first FIN or RST was seen.
     pub(super) fn closing_ns(&self) -> Option<u64> {
-        (self.closing_ns != 0).then_some(self.closing_ns)
+        let closing_ns = self.trouble.as_deref()?.closing_ns;
+        (closing_ns != 0).then_some(closing_ns)
     }
 
-    /// Everything that is known, as the rules want it.
+    /// Everything that is known, as the rules want it; `tls` is [`Self::tls`].
     pub(super) fn facts<'a>(
         &'a self,
         record: &'a SessionRecord,
+        tls: Option<&'a TlsFacts>,
         end: Ending,
         neighbours: Neighbours,
         host: HostFacts,
     ) -> Facts<'a> {
         let (client, server) = (&record.from_client, &record.from_server);
         let end_ns = client.last_seen_ns.max(server.last_seen_ns);
-        let was_up = self.tls().is_none_or(|tls| tls.phase() >= Phase::Up);
+        let was_up = self.reached().is_none_or(|phase| phase >= Phase::Up);
         let closing_ns = self.closing_ns();
         let sayings = Sayings::of(record, self.record_size(), end_ns, was_up, closing_ns);
         let trouble = self.trouble.as_deref();
@@ -321,7 +384,7 @@ impl Known {
             record,
             from_client: Counters::of(client, server, end_ns),
             from_server: Counters::of(server, client, end_ns),
-            tls: self.tls(),
+            tls,
             sayings,
             end_ns,
             closing_ns,
@@ -331,8 +394,8 @@ impl Known {
             stalls: trouble.map_or(0, |trouble| trouble.stalls),
             quiet: trouble.and_then(|trouble| trouble.quiet),
             rtt_inflated_percent: crate::diagnosis::percent(
-                self.inflated_ns,
-                end_ns.saturating_sub(self.start_ns),
+                trouble.map_or(0, |trouble| trouble.inflated_ns),
+                end_ns.saturating_sub(record.head.start_ns),
             ),
             neighbours,
             host,
@@ -358,4 +421,14 @@ fn small(size: RecordSize) -> u8 {
     let length = |message: Message| usize::from(size.sealed(message.length())) + HEADER;
     let both = length(Message::AbortOrDisconnect) + length(Message::Alert);
     u8::try_from(both.min(SMALL)).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_of_them_fit_into_memory() {
+        assert!(size_of::<Known>() <= 120, "{}", size_of::<Known>());
+    }
 }

@@ -1,6 +1,6 @@
 //! From events to lines: what all lines share, and the buffer they are written to.
 
-use std::{borrow::Cow, mem};
+use std::borrow::Cow;
 
 use crate::{
     clock::Clock,
@@ -13,7 +13,7 @@ use crate::{
 const BATCH: usize = 64 << 10;
 
 /// Writes events, and numbers them.
-pub(crate) struct Lines {
+pub struct Lines {
     output: Output,
     host: String,
     clock: Clock,
@@ -22,7 +22,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(crate) fn new(output: Output, clock: Clock) -> Self {
+    /// Lines to an output, with times by a clock.
+    pub fn new(output: Output, clock: Clock) -> Self {
         Self {
             output,
             host: super::host_name(),
@@ -43,7 +44,7 @@ impl Lines {
     }
 
     /// How many lines there were.
-    pub(crate) const fn written(&self) -> u64 {
+    pub const fn written(&self) -> u64 {
         self.written
     }
 
@@ -82,9 +83,9 @@ impl Lines {
     }
 
     /// Hands over what was written.
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         if !self.buffer.is_empty() {
-            self.output.send(mem::take(&mut self.buffer));
+            self.output.send(&mut self.buffer);
         }
     }
 

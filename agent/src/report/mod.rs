@@ -6,19 +6,25 @@
 mod across;
 mod alike;
 mod attempts;
+mod deadlines;
 mod host;
 mod known;
 mod lines;
+mod names;
 mod prefix;
 mod recent;
+mod scan;
 mod sessions;
+mod table;
+mod told;
 mod watched;
 
-pub(crate) use across::Across;
+pub use across::Across;
 pub(crate) use attempts::Attempts;
 pub(crate) use host::HostMemory;
-pub(crate) use lines::Lines;
-pub(crate) use sessions::Sessions;
+pub use lines::Lines;
+pub use scan::Scan;
+pub use sessions::{Periods, Sessions};
 
 use std::{
     error::Error,
@@ -43,14 +49,16 @@ pub trait Flows {
     fn capacity(&self) -> u32;
     /// What a slot holds: a constant of [`SlotState`](sstpulse_common::record::SlotState).
     fn state(&self, slot: u32) -> u8;
-    /// What tells cheaply whether anything has happened in a slot.
-    fn pulse(&self, slot: u32) -> Pulse;
+    /// What tells whether a slot is worth a look, from one cache line.
+    fn glance(&self, slot: u32) -> Glance;
+    /// Lets a slot rest until its next segment.
+    fn rest(&mut self, slot: u32);
     /// A copy of the record in a slot.
     fn read(&self, slot: u32) -> SessionRecord;
     /// Sets what is to be told of a session, and how long its small segments are: see
     /// [`SessionHead`](sstpulse_common::record::SessionHead).
     fn attend(&mut self, slot: u32, attention: u8, small: u8);
-    /// Lets the flows in these slots lead to them no more, if they still do.
+    /// Lets the flows in these slots lead there no more, if they still do.
     fn retire(&mut self, slots: &[u32]) -> Result<(), Self::Error>;
     /// Gives slots back that were retired long enough ago for nobody to write to them.
     fn release(&mut self, slots: &[u32]) -> Result<(), Self::Error>;
@@ -82,27 +90,31 @@ pub struct Opening {
     pub bytes: Box<[u8]>,
 }
 
-/// The least that tells whether a session has changed.
+/// What tells whether a slot is worth a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pulse {
-    /// Segments seen so far, both ways.
-    pub segments: u64,
-    /// A segment has ended it, or its ports belong to another.
-    pub ended: bool,
+pub struct Glance {
+    /// A constant of [`SlotState`](sstpulse_common::record::SlotState).
+    pub state: u8,
+    /// No segment has come since the slot was let [rest](Flows::rest).
+    pub idle: bool,
+    /// When its record was made.
+    pub start_ns: u64,
 }
 
 /// Names of interfaces.
-pub(crate) trait InterfaceNames {
+pub trait InterfaceNames {
     /// The name of the interface with this index, if it has one.
     fn name(&self, index: u32) -> Option<&str>;
 }
 
-/// Where events go, what they say of interfaces, and what they have in common.
-pub(crate) struct Teller<'a> {
-    pub(crate) lines: &'a mut Lines,
-    pub(crate) interfaces: &'a dyn InterfaceNames,
+/// Where events go, how they name interfaces, and what they have in common.
+pub struct Teller<'a> {
+    /// Where they go.
+    pub lines: &'a mut Lines,
+    /// The names of interfaces.
+    pub interfaces: &'a dyn InterfaceNames,
     /// What is told of one session also counts for all of them.
-    pub(crate) across: &'a mut Across,
+    pub across: &'a mut Across,
 }
 
 /// What a run has brought so far.

@@ -8,7 +8,10 @@ use super::{
     alike::{Alike, Times},
     prefix::Prefix,
 };
-use crate::{diagnosis::Neighbours, event::Previous};
+use crate::{
+    diagnosis::Neighbours,
+    event::{Previous, SessionId},
+};
 
 /// Clients that are remembered: those that came lately, and those that lost a session.
 const MOST_CLIENTS: usize = 65_536;
@@ -72,7 +75,7 @@ struct Client {
 /// A session that a client lost.
 #[derive(Clone, Debug)]
 struct Lost {
-    id: String,
+    id: SessionId,
     heard_ns: u64,
     attempts: u32,
 }
@@ -191,14 +194,14 @@ impl Recent {
         }
         lost.attempts += 1;
         Some(Previous {
-            id: lost.id.clone(),
+            id: lost.id,
             away_ms: away_ns / 1_000_000,
             attempt: lost.attempts,
         })
     }
 
     /// A client lost a session, and had last been heard of at `heard_ns`.
-    pub(super) fn lost(&mut self, client: Address, id: String, heard_ns: u64) {
+    pub(super) fn lost(&mut self, client: Address, id: SessionId, heard_ns: u64) {
         if let Some(client) = self.clients.get_mut(&client) {
             client.lost = Some(Lost {
                 id,

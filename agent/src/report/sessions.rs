@@ -1,6 +1,6 @@
 //! Sessions as the agent knows them: what it has told about each, and what is to come.
 //!
-//! A slot goes through [`Slot`]'s states. A session that has ended lingers a moment, so
+//! A slot goes through [`State`]'s states. A session that has ended lingers a moment, so
 //! that late segments still count and its totals are final; then its end is told, the
 //! index forgets it, and a moment later, when no program can hold it any more, its slot
 //! is free again.
@@ -8,17 +8,21 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
+    iter, mem,
     time::Duration,
 };
 
-use sstpulse_common::{DirectionRecord, Notice, SessionRecord, Told, record::SlotState};
+use sstpulse_common::{DirectionRecord, Notice, SessionRecord, Side, Told, record::SlotState};
 
 use super::{
-    Flows, InterfaceNames, Lines, Message, Opening, Teller,
-    across::{End, SessionId},
+    Flows, InterfaceNames, Lines, Message, Opening, Scan, Teller,
+    across::End,
+    deadlines::Deadlines,
     known::Known,
+    names::Names,
     nanoseconds,
     recent::{Dismissed, Like, Recent},
+    table::{State, Table},
     watched::{LOOK_NS, Watched},
 };
 use crate::{
@@ -26,7 +30,7 @@ use crate::{
     event::{
         About, Anomaly, CloseBy, CloseHow, Code, Counters, DirectionTotals, Ending, Endpoint,
         Event, Handshake, Network, SeenFrom, Session, SessionAnomaly, SessionEnd, SessionHealth,
-        SessionStart, SessionStats, SessionTls, Verdict,
+        SessionId, SessionStart, SessionStats, SessionTls, Verdict,
     },
     tls::Phase,
 };
@@ -42,24 +46,34 @@ const GRACE_NS: u64 = 100_000_000;
 const TROUBLE: Told =
     Told(Told::TIMEOUT.0 | Told::REPETITIONS.0 | Told::WINDOW_CLOSED.0 | Told::RTT_INFLATED.0);
 
-/// What the agent knows of a slot.
-#[derive(Debug, Default)]
-enum Slot {
-    /// Nothing.
-    #[default]
-    Empty,
-    /// A scan has seen a record in it that no notice had told of. The next scan takes it
-    /// up; by then it is complete, whatever order this CPU sees the kernel's stores in.
-    Seen,
-    /// A session that was told of.
-    Live(Box<Known>),
-    /// Its end was told; not yet free.
-    Retired,
+/// Slots that a step of a scan passes over at most, and sessions that it looks at. Either
+/// takes less than a millisecond.
+const STEP_SLOTS: u32 = 32_768;
+const STEP_LOOKS: u32 = 512;
+
+/// Sessions that are ended at once, and slots that are freed.
+const MOST_ENDED: usize = 128;
+const MOST_FREED: usize = 1_024;
+
+/// Looks that are done at once.
+const MOST_LOOKS: usize = 256;
+
+/// How often sessions are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Periods {
+    /// Time between two scans.
+    pub interval: Duration,
+    /// Silence after which a session is dead.
+    pub dead_after: Duration,
 }
 
 /// All sessions.
-pub(crate) struct Sessions {
-    slots: Vec<Slot>,
+pub struct Sessions {
+    table: Table,
+    scan: Scan,
+    /// Up to when deadlines belong to the scan that goes on; `None` between scans.
+    scanning_ns: Option<u64>,
+    periods: Periods,
     /// Random; makes identifiers differ between runs.
     run: u32,
     numbered: u64,
@@ -68,9 +82,14 @@ pub(crate) struct Sessions {
     /// Looks at single sessions that are planned, the next one first. A session may have gone
     /// meanwhile, or not need it any more.
     looks: BinaryHeap<Reverse<Due>>,
+    /// When to look whether a session is silent, or dead.
+    deadlines: Deadlines,
+    /// Slots that are dealt with together.
+    together: Vec<u32>,
     stats: SessionStats,
     thresholds: Thresholds,
     recent: Recent,
+    names: Names,
     host: HostFacts,
 }
 
@@ -81,20 +100,27 @@ struct Due {
 }
 
 impl Sessions {
-    pub(crate) fn new(capacity: u32, run: u32, thresholds: Thresholds) -> Self {
+    /// No sessions yet. `run` makes their identifiers differ from those of other runs.
+    pub fn new(capacity: u32, run: u32, thresholds: Thresholds, periods: Periods) -> Self {
         Self {
-            slots: Vec::new(),
+            table: Table::new(capacity),
+            scan: Scan::new(capacity),
+            scanning_ns: None,
+            periods,
             run,
             numbered: 0,
             ending: VecDeque::new(),
             retired: VecDeque::new(),
             looks: BinaryHeap::new(),
+            deadlines: Deadlines::new(capacity),
+            together: Vec::new(),
             stats: SessionStats {
                 capacity,
                 ..SessionStats::default()
             },
             thresholds,
             recent: Recent::default(),
+            names: Names::default(),
             host: HostFacts::default(),
         }
     }
@@ -104,17 +130,13 @@ impl Sessions {
         self.host = host;
     }
 
-    pub(crate) const fn stats(&self) -> SessionStats {
+    /// Counts of sessions.
+    pub const fn stats(&self) -> SessionStats {
         self.stats
     }
 
     /// Takes in what a program told.
-    pub(crate) fn take<F: Flows>(
-        &mut self,
-        flows: &mut F,
-        teller: &mut Teller<'_>,
-        message: &Message,
-    ) {
+    pub fn take<F: Flows>(&mut self, flows: &mut F, teller: &mut Teller<'_>, message: &Message) {
         let (slot, start_ns) = match message {
             Message::Notice(notice) => (notice.slot, notice.start_ns),
             Message::Opening(opening) => (opening.header.slot, opening.header.start_ns),
@@ -123,13 +145,13 @@ impl Sessions {
             tracing::error!(slot, "a message about a slot that does not exist");
             return;
         }
-        self.begin(flows, teller, slot);
-        let Slot::Live(known) = self.slot(slot) else {
-            return;
-        };
         // It may be older than the session that is in the slot now.
-        if known.start_ns != start_ns {
+        let glance = flows.glance(slot);
+        if glance.state == SlotState::FREE || glance.start_ns != start_ns {
             return;
+        }
+        if matches!(self.table.state(slot), State::Empty | State::Seen) {
+            self.begin(flows, teller, slot);
         }
         match message {
             Message::Notice(notice) => self.notice(flows, teller, notice),
@@ -139,9 +161,10 @@ impl Sessions {
 
     fn notice<F: Flows>(&mut self, flows: &mut F, teller: &mut Teller<'_>, notice: &Notice) {
         let record = flows.read(notice.slot);
-        if let Slot::Live(known) = self.slot(notice.slot) {
-            known.notice(notice, &record);
-        }
+        let Some(known) = self.table.live_mut(notice.slot) else {
+            return;
+        };
+        known.notice(notice, &record);
         if notice.tells(TROUBLE) {
             self.watch(flows, notice.slot, notice.time_ns);
             self.look(flows, teller, notice.slot, notice.time_ns);
@@ -149,20 +172,20 @@ impl Sessions {
         if notice.tells(Told::CLOSING) {
             self.closing(&record, notice.slot);
         }
-        if notice.tells(Told::SESSION_END) && flows.pulse(notice.slot).ended {
+        if notice.tells(Told::SESSION_END) && has_ended(&record) {
             self.end_later(notice.slot, notice.time_ns);
         }
     }
 
     /// Begins to look at a session again and again.
     fn watch<F: Flows>(&mut self, flows: &mut F, slot: u32, now: u64) {
-        let Slot::Live(known) = self.slot(slot) else {
+        let Some(known) = self.table.live_mut(slot) else {
             return;
         };
-        if known.watched.is_some() {
+        if known.watched().is_some() {
             return;
         }
-        known.watched = Some(Box::new(Watched::new(now)));
+        known.watch(Some(Watched::new(now)));
         let (attention, small) = known.attention();
         flows.attend(slot, attention, small);
         self.looks.push(Reverse(Due {
@@ -175,13 +198,13 @@ impl Sessions {
     fn look<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, slot: u32, now: u64) {
         let silence_ns = 2 * nanoseconds(self.thresholds.hello);
         let run = self.run;
-        let Slot::Live(known) = self.slot(slot) else {
+        let Some(known) = self.table.live_mut(slot) else {
             return;
         };
         let record = flows.read(slot);
         known.look(&record, now, None);
         let look = known.to_look_at(&record, now, silence_ns);
-        let Some(watched) = &mut known.watched else {
+        let Some(watched) = known.watched_mut() else {
             return;
         };
         for change in watched.look(&look) {
@@ -214,20 +237,20 @@ impl Sessions {
         now: u64,
     ) {
         let silence_ns = 2 * nanoseconds(self.thresholds.hello);
-        let Slot::Live(known) = self.slot(slot) else {
+        let Some(known) = self.table.live_mut(slot) else {
             return;
         };
         if known.ending {
             return;
         }
-        let next_ns = if known.watched.is_some() {
+        let next_ns = if known.watched().is_some() {
             self.look(flows, teller, slot, now);
-            let Slot::Live(known) = self.slot(slot) else {
+            let Some(known) = self.table.live_mut(slot) else {
                 return;
             };
-            let watched = known.watched.as_deref();
+            let watched = known.watched();
             if watched.is_none_or(|watched| watched.is_calm(now)) {
-                known.watched = None;
+                known.watch(None);
                 let (attention, small) = known.attention();
                 flows.attend(slot, attention, small);
                 return;
@@ -250,31 +273,51 @@ impl Sessions {
         }));
     }
 
-    /// Plans a look at the moment when a session will have been silent for too long, if that
-    /// comes before the next scan.
-    fn expect_silence(&mut self, slot: u32, last_seen_ns: u64, now: u64, interval_ns: u64) {
-        let at_ns = last_seen_ns.saturating_add(2 * nanoseconds(self.thresholds.hello));
-        let Slot::Live(known) = self.slot(slot) else {
+    /// Looks at a session whose deadline has come, or comes before `horizon_ns`: plans a look
+    /// at the moment when it will have been silent for too long, finds out if it is dead, and
+    /// sets the next deadline.
+    fn deadline<F: Flows>(&mut self, flows: &F, slot: u32, now: u64, horizon_ns: u64) {
+        let hello_ns = 2 * nanoseconds(self.thresholds.hello);
+        let Some(known) = self.table.live_mut(slot) else {
             return;
         };
-        let soon = at_ns <= now.saturating_add(interval_ns);
-        if !soon || known.look_planned || known.watched.is_some() || !known.is_up() {
+        if known.ending {
             return;
         }
-        known.look_planned = true;
-        self.looks.push(Reverse(Due { at_ns, slot }));
+        let seen_ns = last_seen_ns(&flows.read(slot));
+        let dead_ns = seen_ns.saturating_add(nanoseconds(self.periods.dead_after));
+        if dead_ns <= now {
+            self.together.push(slot);
+            return;
+        }
+        let silent_ns = seen_ns.saturating_add(hello_ns);
+        let mut next_ns = silent_ns;
+        if silent_ns <= horizon_ns {
+            // What it hears meanwhile, it can't be silent after for less than that.
+            next_ns = now.saturating_add(hello_ns);
+            if !known.look_planned && known.watched().is_none() && known.is_up() {
+                known.look_planned = true;
+                self.looks.push(Reverse(Due {
+                    at_ns: silent_ns,
+                    slot,
+                }));
+            }
+        }
+        self.deadlines.plan(slot, next_ns.min(dead_ns), horizon_ns);
     }
 
     /// Remembers how a session closes, before verdicts on those that close with it.
     fn closing(&mut self, record: &SessionRecord, slot: u32) {
-        let Some(Slot::Live(known)) = self.slots.get(slot as usize) else {
+        let Some(known) = self.table.live(slot) else {
             return;
         };
         let end = Ending {
             by: by(record),
             how: how(record),
         };
-        let facts = known.facts(record, end, diagnosis::Neighbours::default(), self.host);
+        let tls = known.tls();
+        let neighbours = diagnosis::Neighbours::default();
+        let facts = known.facts(record, tls.as_deref(), end, neighbours, self.host);
         let closed_ns = facts.closed_ns();
         match diagnosis::ended_by_server(&facts, &self.thresholds) {
             Some(diagnosis::Word::None) => self.recent.died(closed_ns),
@@ -289,11 +332,11 @@ impl Sessions {
 
     fn opening<F: Flows>(&mut self, flows: &mut F, teller: &mut Teller<'_>, opening: &Opening) {
         let slot = opening.header.slot;
-        let Slot::Live(known) = self.slot(slot) else {
+        let Some(known) = self.table.live_mut(slot) else {
             return;
         };
         let done = known.opening(opening);
-        let is_up = known.tls().is_some_and(|tls| tls.phase() == Phase::Up);
+        let is_up = known.reached() == Some(Phase::Up);
         if !done && (!is_up || known.tls_told) {
             return;
         }
@@ -308,7 +351,7 @@ impl Sessions {
 
     /// Tells what TLS and the set-up of SSTP showed, once, if there was anything.
     fn tell_tls(&mut self, teller: &mut Teller<'_>, record: &SessionRecord, slot: u32, now: u64) {
-        let Some(Slot::Live(known)) = self.slots.get_mut(slot as usize) else {
+        let Some(known) = self.table.live_mut(slot) else {
             return;
         };
         if known.tls_told || known.tls().is_none_or(|tls| tls.phase() < Phase::Tls) {
@@ -325,15 +368,12 @@ impl Sessions {
         let about = about(self.run, teller.lines, record, known, now);
         let interface = interface(teller.interfaces, record);
         teller.lines.write(now, interface, |head| {
-            Event::SessionTls(SessionTls::of(head, about, tls, known.start_ns))
+            Event::SessionTls(SessionTls::of(head, about, &tls, record.head.start_ns))
         });
     }
 
     /// Takes up the session in a slot, if it is new.
     fn begin<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, slot: u32) {
-        if !matches!(self.slot(slot), Slot::Empty | Slot::Seen) {
-            return;
-        }
         let record = flows.read(slot);
         if record.head.state == SlotState::FREE {
             return;
@@ -359,68 +399,109 @@ impl Sessions {
                 previous,
             })
         });
-        *self.slot(slot) = Slot::Live(Box::new(known));
+        self.table.begin(slot, known);
     }
 
-    /// Looks at every slot: tells what has changed, and finds what notices did not tell.
-    pub(crate) fn scan<F: Flows>(
+    /// Begins to look at every slot, unless that goes on already.
+    pub fn begin_scan(&mut self, now: u64) {
+        if self.scanning_ns.is_none() {
+            self.scan.begin();
+            self.scanning_ns = Some(now.saturating_add(nanoseconds(self.periods.interval)));
+        }
+    }
+
+    /// Whether a scan goes on.
+    pub const fn is_scanning(&self) -> bool {
+        self.scanning_ns.is_some()
+    }
+
+    /// Does some of a scan: tells what has changed, finds what notices did not tell, and ends
+    /// the sessions that are dead.
+    pub fn scan_step<F: Flows>(
         &mut self,
-        flows: &F,
+        flows: &mut F,
         teller: &mut Teller<'_>,
         now: u64,
-        dead_after: Duration,
-        interval: Duration,
-    ) -> Vec<u32> {
-        let interval_ns = nanoseconds(interval);
-        let dead_after_ns = nanoseconds(dead_after);
-        let mut dead = Vec::new();
-        for slot in 0..flows.capacity() {
-            if flows.state(slot) == SlotState::FREE {
-                continue;
-            }
-            match self.slot(slot) {
-                Slot::Empty => *self.slot(slot) = Slot::Seen,
-                Slot::Seen => self.begin(flows, teller, slot),
-                Slot::Live(_) | Slot::Retired => {}
-            }
-            let pulse = flows.pulse(slot);
-            let Slot::Live(known) = self.slot(slot) else {
-                continue;
-            };
-            if known.segments != pulse.segments {
-                known.segments = pulse.segments;
-                known.changed_ns = now;
-                self.health(flows, teller, slot, now);
-            } else if !pulse.ended {
-                let seen_ns = known.seen_ns();
-                if now.saturating_sub(known.changed_ns) >= dead_after_ns {
-                    dead.push(slot);
-                }
-                self.expect_silence(slot, seen_ns, now, interval_ns);
-            }
-            if pulse.ended {
-                self.end_later(slot, now);
-            }
+    ) -> Result<(), F::Error> {
+        let (mut slots, mut looks) = (STEP_SLOTS, STEP_LOOKS);
+        while looks > 0
+            && let Some(slot) = self.scan.next(flows, &mut slots)
+        {
+            looks -= 1;
+            self.visit(flows, teller, slot, now);
         }
-        dead
+        let Some(horizon_ns) = self.scanning_ns.filter(|_| self.scan.is_done(flows)) else {
+            return Ok(());
+        };
+        while looks > 0 {
+            looks -= 1;
+            let Some(slot) = self.deadlines.pop(horizon_ns) else {
+                self.scanning_ns = None;
+                break;
+            };
+            self.deadline(flows, slot, now, horizon_ns);
+        }
+        self.end_together(flows, teller, now)
+    }
+
+    /// Does a whole scan.
+    pub fn scan<F: Flows>(
+        &mut self,
+        flows: &mut F,
+        teller: &mut Teller<'_>,
+        now: u64,
+    ) -> Result<(), F::Error> {
+        self.begin_scan(now);
+        while self.is_scanning() {
+            self.scan_step(flows, teller, now)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at a slot that may have changed.
+    fn visit<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, slot: u32, now: u64) {
+        match self.table.state(slot) {
+            State::Empty => return self.table.see(slot),
+            State::Retired => return,
+            State::Seen => self.begin(flows, teller, slot),
+            State::Live => {}
+        }
+        let record = flows.read(slot);
+        let Some(known) = self.table.live(slot) else {
+            return;
+        };
+        let (client, server) = (&record.from_client, &record.from_server);
+        let all_told = known.told.is_all_of(Side::Client, client.segments)
+            && known.told.is_all_of(Side::Server, server.segments);
+        let ended = has_ended(&record);
+        if !all_told {
+            self.health(teller, &record, slot, now);
+        } else if !ended {
+            let hello_ns = 2 * nanoseconds(self.thresholds.hello);
+            let dead_after_ns = nanoseconds(self.periods.dead_after);
+            let quiet_ns = hello_ns.min(dead_after_ns);
+            let at_ns = last_seen_ns(&record).saturating_add(quiet_ns);
+            self.deadlines.plan(slot, at_ns, 0);
+        }
+        if ended {
+            self.end_later(slot, now);
+        }
     }
 
     /// Tells what has changed in a session.
-    fn health<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>, slot: u32, now: u64) {
-        let record = flows.read(slot);
+    fn health(&mut self, teller: &mut Teller<'_>, record: &SessionRecord, slot: u32, now: u64) {
         let run = self.run;
-        let Some(Slot::Live(known)) = self.slots.get_mut(slot as usize) else {
+        let Some(known) = self.table.live_mut(slot) else {
             return;
         };
-        known.look(&record, now, None);
+        known.look(record, now, None);
+        known.settle(now, &mut self.names);
         let from_client = Counters::of(&record.from_client, &record.from_server, now);
         let from_server = Counters::of(&record.from_server, &record.from_client, now);
-        let client_delta = from_client.since(&known.from_client);
-        let server_delta = from_server.since(&known.from_server);
-        known.from_client = from_client;
-        known.from_server = from_server;
+        let client_delta = known.told.tell(Side::Client, &from_client);
+        let server_delta = known.told.tell(Side::Server, &from_server);
         let rtt = record.head.rtt;
-        let timeouts = known.timeouts(&record);
+        let timeouts = known.timeouts(record);
         let interval = Interval {
             from_client: &client_delta,
             from_server: &server_delta,
@@ -432,8 +513,8 @@ impl Sessions {
             .across
             .sent(&client_delta, &server_delta, rtt.smoothed_us);
 
-        let about = about(run, teller.lines, &record, known, now);
-        let interface = interface(teller.interfaces, &record);
+        let about = about(run, teller.lines, record, known, now);
+        let interface = interface(teller.interfaces, record);
         teller.lines.write(now, interface, |head| {
             Event::SessionHealth(SessionHealth {
                 head,
@@ -448,7 +529,7 @@ impl Sessions {
 
     /// Lets a session linger, then end.
     fn end_later(&mut self, slot: u32, since_ns: u64) {
-        if let Slot::Live(known) = self.slot(slot)
+        if let Some(known) = self.table.live_mut(slot)
             && !known.ending
         {
             known.ending = true;
@@ -460,7 +541,7 @@ impl Sessions {
     }
 
     /// When there is something to do next, on the monotonic clock in nanoseconds.
-    pub(crate) fn next_due(&self) -> Option<u64> {
+    pub fn next_due(&self) -> Option<u64> {
         let next = |queue: &VecDeque<Due>| queue.front().map(|due| due.at_ns);
         let look = self.looks.peek().map(|Reverse(due)| due.at_ns);
         [next(&self.ending), next(&self.retired), look]
@@ -469,57 +550,69 @@ impl Sessions {
             .min()
     }
 
-    /// Ends the sessions that have lingered until `now`, frees the slots of those that ended
-    /// before, and looks at those that are due.
-    pub(crate) fn settle<F: Flows>(
+    /// Ends sessions that have lingered until `now`, frees slots of those that ended before, and
+    /// looks at those that are due: as many of each as take no long time. If there are more,
+    /// [`Self::next_due`] is not after `now`.
+    pub fn settle<F: Flows>(
         &mut self,
         flows: &mut F,
         teller: &mut Teller<'_>,
         now: u64,
     ) -> Result<(), F::Error> {
-        while let Some(due) = pop_due(&mut self.ending, now) {
-            self.end(flows, teller, due.slot, now)?;
+        take_due(&mut self.ending, now, MOST_ENDED, &mut self.together);
+        self.end_together(flows, teller, now)?;
+        take_due(&mut self.retired, now, MOST_FREED, &mut self.together);
+        if !self.together.is_empty() {
+            flows.release(&self.together)?;
+            for slot in self.together.drain(..) {
+                self.table.free(slot);
+            }
         }
-        while let Some(due) = pop_due(&mut self.retired, now) {
-            flows.release(&[due.slot])?;
-            *self.slot(due.slot) = Slot::Empty;
-        }
-        while let Some(Reverse(due)) = self.looks.peek().copied()
-            && due.at_ns <= now
-        {
+        for _ in 0..MOST_LOOKS {
+            let Some(Reverse(due)) = self
+                .looks
+                .peek()
+                .copied()
+                .filter(|next| next.0.at_ns <= now)
+            else {
+                break;
+            };
             self.looks.pop();
             self.look_again(flows, teller, due.slot, now);
         }
         Ok(())
     }
 
-    /// Tells the end of a session, and takes it from the index.
-    pub(crate) fn end<F: Flows>(
+    /// Takes the sessions in `together` from the index, and tells their ends.
+    fn end_together<F: Flows>(
         &mut self,
         flows: &mut F,
         teller: &mut Teller<'_>,
-        slot: u32,
         now: u64,
     ) -> Result<(), F::Error> {
-        if !matches!(self.slot(slot), Slot::Live(_)) {
-            return Ok(());
+        let mut together = mem::take(&mut self.together);
+        together.retain(|slot| self.table.state(*slot) == State::Live);
+        if !together.is_empty() {
+            flows.retire(&together)?;
         }
-        flows.retire(&[slot])?;
-        // What came until the index forgot it belongs to it, too.
-        let record = flows.read(slot);
-        self.retired.push_back(Due {
-            at_ns: now + GRACE_NS,
-            slot,
-        });
-        self.tell_end(teller, &record, slot);
-        *self.slot(slot) = Slot::Retired;
+        for slot in together.drain(..) {
+            // What came until the index forgot it belongs to it, too.
+            let record = flows.read(slot);
+            self.retired.push_back(Due {
+                at_ns: now + GRACE_NS,
+                slot,
+            });
+            self.tell_end(teller, &record, slot);
+            self.table.retire(slot);
+        }
+        self.together = together;
         Ok(())
     }
 
     /// Tells the totals of a session that goes on beyond the end of a capture.
     pub(crate) fn leave_open<F: Flows>(&mut self, flows: &F, teller: &mut Teller<'_>) {
         for slot in 0..flows.capacity() {
-            if matches!(self.slot(slot), Slot::Live(_)) {
+            if self.table.state(slot) == State::Live {
                 let record = flows.read(slot);
                 self.tell_tls(teller, &record, slot, last_seen_ns(&record));
                 let verdict = self.judge(&record, slot, CloseHow::StillOpen);
@@ -547,15 +640,15 @@ impl Sessions {
 
     /// Why a session ended.
     fn judge(&mut self, record: &SessionRecord, slot: u32, how: CloseHow) -> Option<Verdict> {
-        let Some(Slot::Live(known)) = self.slots.get(slot as usize) else {
-            return None;
-        };
+        let known = self.table.live(slot)?;
         let (client, heard_ns) = (record.head.key.client, record.from_client.last_seen_ns);
         let end = Ending {
             by: by(record),
             how,
         };
-        let mut facts = known.facts(record, end, diagnosis::Neighbours::default(), self.host);
+        let tls = known.tls();
+        let neighbours = diagnosis::Neighbours::default();
+        let mut facts = known.facts(record, tls.as_deref(), end, neighbours, self.host);
         let idle_ns = match diagnosis::ended_by_server(&facts, &self.thresholds) {
             Some(diagnosis::Word::Goodbye { idle_ns }) => idle_ns,
             _ => None,
@@ -586,7 +679,10 @@ impl Sessions {
             _ => {}
         }
         if verdict.code.is_loss() {
-            let id = id(self.run, known.number);
+            let id = SessionId {
+                run: self.run,
+                number: known.number,
+            };
             self.recent.lost(client, id, heard_ns);
         }
         Some(verdict)
@@ -600,13 +696,12 @@ impl Sessions {
         slot: u32,
         verdict: Option<&Verdict>,
     ) {
-        let Some(Slot::Live(known)) = self.slots.get(slot as usize) else {
+        let Some(known) = self.table.live(slot) else {
             return;
         };
         let Some(verdict) = verdict else {
             return;
         };
-        let tls = known.tls();
         teller.across.ended(&End {
             id: SessionId {
                 run: self.run,
@@ -616,8 +711,8 @@ impl Sessions {
             verdict,
             closed_ns: known.closing_ns().unwrap_or(last_seen_ns(record)),
             heard_ns: record.from_client.last_seen_ns,
-            was_up: tls.is_none_or(|tls| tls.phase() >= Phase::Up),
-            server_name: tls.and_then(|tls| tls.hellos.server_name.as_deref()),
+            was_up: known.reached().is_none_or(|phase| phase >= Phase::Up),
+            server_name: known.server_name(&self.names),
         });
     }
 
@@ -629,7 +724,7 @@ impl Sessions {
         how: CloseHow,
         verdict: Option<Verdict>,
     ) {
-        let Some(Slot::Live(known)) = self.slots.get(slot as usize) else {
+        let Some(known) = self.table.live(slot) else {
             return;
         };
         let by = by(record);
@@ -657,35 +752,23 @@ impl Sessions {
         teller: &mut Teller<'_>,
         now: u64,
     ) -> Result<(), F::Error> {
-        while let Some(due) = self.ending.pop_front() {
-            self.end(flows, teller, due.slot, now)?;
+        while !self.ending.is_empty() {
+            take_due(&mut self.ending, u64::MAX, MOST_ENDED, &mut self.together);
+            self.end_together(flows, teller, now)?;
         }
         Ok(())
-    }
-
-    fn slot(&mut self, slot: u32) -> &mut Slot {
-        let index = slot as usize;
-        if index >= self.slots.len() {
-            // Slots are used from the lowest on, so this follows the most sessions ever
-            // open at once, and not the table's size.
-            self.slots.resize_with(index + 1, Slot::default);
-        }
-        &mut self.slots[index]
     }
 }
 
 /// Which session a line of the time `now` is about.
-fn about(
-    run: u32,
-    lines: &Lines,
-    record: &SessionRecord,
-    known: &Known,
-    now: u64,
-) -> About<'static> {
+fn about(run: u32, lines: &Lines, record: &SessionRecord, known: &Known, now: u64) -> About {
     let start_ns = record.head.start_ns;
     About {
         session: Session {
-            id: id(run, known.number),
+            id: SessionId {
+                run,
+                number: known.number,
+            },
             start: lines.time(start_ns),
             duration_ms: now.saturating_sub(start_ns) / 1_000_000,
             seen_from: seen_from(record),
@@ -697,18 +780,22 @@ fn about(
     }
 }
 
-fn id(run: u32, number: u64) -> String {
-    SessionId { run, number }.to_string()
+/// Takes the slots that are due from a queue, as many as `most`.
+fn take_due(queue: &mut VecDeque<Due>, now: u64, most: usize, slots: &mut Vec<u32>) {
+    let due = iter::from_fn(|| queue.pop_front_if(|due| due.at_ns <= now));
+    slots.extend(due.take(most).map(|due| due.slot));
 }
 
-fn pop_due(queue: &mut VecDeque<Due>, now: u64) -> Option<Due> {
-    queue.pop_front_if(|due| due.at_ns <= now)
+/// Whether a session has ended, or its ports belong to another.
+fn has_ended(record: &SessionRecord) -> bool {
+    record.ended() || record.head.state == SlotState::SUPERSEDED
 }
 
 fn seen_from(record: &SessionRecord) -> SeenFrom {
-    match record.head.seen_from {
-        sstpulse_common::record::SeenFrom::HANDSHAKE => SeenFrom::Handshake,
-        _ => SeenFrom::Midstream,
+    if record.is_midstream() {
+        SeenFrom::Midstream
+    } else {
+        SeenFrom::Handshake
     }
 }
 

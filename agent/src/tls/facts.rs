@@ -194,6 +194,21 @@ struct PackedRecord {
 /// Records of the server after Call Connected that are kept.
 const AFTER_CONNECTED: usize = 4;
 
+/// What decides how long records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suite {
+    cipher: u16,
+    version: u16,
+    encrypt_then_mac: bool,
+}
+
+impl Suite {
+    /// What the cipher makes of lengths; `None` if it is not known.
+    pub fn record_size(self) -> Option<RecordSize> {
+        RecordSize::of(self.cipher, self.version, self.encrypt_then_mac)
+    }
+}
+
 /// What TLS and the set-up of SSTP showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFacts {
@@ -251,13 +266,47 @@ impl TlsFacts {
 
     /// What the cipher makes of lengths; `None` before the server chose one that is known.
     pub fn record_size(&self) -> Option<RecordSize> {
+        self.suite()?.record_size()
+    }
+
+    fn suite(&self) -> Option<Suite> {
         let Hellos {
             negotiated,
             cipher,
             encrypt_then_mac,
             ..
         } = self.hellos;
-        RecordSize::of(cipher?, negotiated?, encrypt_then_mac)
+        Some(Suite {
+            cipher: cipher?,
+            version: negotiated?,
+            encrypt_then_mac,
+        })
+    }
+
+    /// What is to be kept of a tunnel that came up before `then_ns`, without an alert; `None` if
+    /// it did not, and all of this may still matter.
+    pub(crate) fn settles(&self, then_ns: u64) -> Option<Suite> {
+        let connected_ns = self.at(Milestone::Connected)?;
+        let quietly = connected_ns < then_ns && self.alert.is_none();
+        self.suite().filter(|_| quietly)
+    }
+
+    /// The facts of such a tunnel, which came up at once, and so long ago that it does not
+    /// matter when.
+    pub(crate) fn settled(suite: Suite) -> Self {
+        let mut facts = Self {
+            hellos: Hellos {
+                negotiated: Some(suite.version),
+                cipher: Some(suite.cipher),
+                encrypt_then_mac: suite.encrypt_then_mac,
+                ..Hellos::default()
+            },
+            sstp: Some(true),
+            start_ns: 1,
+            ..Self::default()
+        };
+        facts.marks.fill(Mark(1));
+        facts
     }
 
     /// The longest time in the PPP phase in which the server owed an answer, of those that it

@@ -21,5 +21,5 @@ pub use cipher::{Message, RecordSize, cipher_name};
 pub use dialogue::{Chunk, Dialogue};
 pub use facts::{
     Alert, AlertContent, Hellos, Milestone, Owed, Phase, PppExchange, Resumption, ServerRecord,
-    TlsFacts, Validity,
+    Suite, TlsFacts, Validity,
 };

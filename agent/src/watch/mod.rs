@@ -2,6 +2,7 @@
 
 mod host_looks;
 mod interfaces;
+mod pace;
 
 use std::{process, time::Duration};
 
@@ -12,9 +13,9 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
 };
 
-use self::{host_looks::HostLooks, interfaces::Interfaces};
+use self::{host_looks::HostLooks, interfaces::Interfaces, pace::Pace};
 use crate::{
-    clock::{Clock, monotonic_ns},
+    clock::{Clock, cpu_time_ns, monotonic_ns},
     event::{
         AgentStart, AgentStats, AgentStop, Event, HostHealth, HostState, ProcessStats, StopReason,
         Totals,
@@ -25,7 +26,9 @@ use crate::{
     interface,
     kernel::{Kernel, Messages},
     output::{Output, WhenFull},
-    report::{self, Across, Attempts, Flows as _, HostMemory, Lines, Message, Sessions, Teller},
+    report::{
+        self, Across, Attempts, Flows as _, HostMemory, Lines, Message, Periods, Sessions, Teller,
+    },
     settings::Config,
 };
 
@@ -54,6 +57,10 @@ pub async fn run(config: Config) -> Result<(), Failure> {
             config.limits.sessions.get(),
             report::run_number(),
             config.thresholds.clone(),
+            Periods {
+                interval: config.interval,
+                dead_after: config.dead_after,
+            },
         ),
         attempts: Attempts::default(),
         across: Across::new(&config.thresholds, &config.cluster_limits),
@@ -64,6 +71,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         interfaces,
         host,
         told_full: 0,
+        scan: Pace::default(),
     };
     watch.tell_start()?;
     let result = watch.follow(&mut rings, &mut signals).await;
@@ -90,6 +98,7 @@ struct Watch {
     lines: Lines,
     /// Segments without room that the log has told of.
     told_full: u64,
+    scan: Pace,
 }
 
 impl Watch {
@@ -120,6 +129,7 @@ impl Watch {
                 }
                 Some(state) = self.host.next() => self.tell_host(state),
                 _ = ticks.tick() => self.tick().await?,
+                () = self.scan.next_step(), if self.sessions.is_scanning() => self.scan_step()?,
             }
             self.lines.flush();
         }
@@ -151,32 +161,38 @@ impl Watch {
     async fn tick(&mut self) -> Result<(), Failure> {
         self.lines.adjust_clock();
         self.interfaces.reconcile(&mut self.kernel).await;
-        self.scan()?;
-        self.across.tell(&mut self.lines, monotonic_ns());
-        self.tell_stats()?;
         self.host
             .ask(interface::statistics(&self.config.interfaces).await);
+        if self.sessions.is_scanning() {
+            // What it has not come to yet, the next one will tell with it.
+            self.scan.late();
+        } else {
+            self.scan.begin();
+            self.sessions.begin_scan(monotonic_ns());
+        }
         Ok(())
     }
 
-    fn scan(&mut self) -> Result<(), Failure> {
+    /// Does some of a scan, and after the last of it what else each interval brings.
+    fn scan_step(&mut self) -> Result<(), Failure> {
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
             across: &mut self.across,
         };
         let (kernel, now) = (&mut self.kernel, monotonic_ns());
-        let dead = self.sessions.scan(
-            kernel,
-            &mut teller,
-            now,
-            self.config.dead_after,
-            self.config.interval,
-        );
-        for slot in dead {
-            self.sessions.end(kernel, &mut teller, slot, now)?;
+        let began_ns = cpu_time_ns();
+        let lines = teller.lines.written();
+        self.sessions.scan_step(kernel, &mut teller, now)?;
+        let told = teller.lines.written() - lines;
+        let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
+        self.scan.step(took, told);
+        if !self.sessions.is_scanning() {
+            self.scan.end();
+            self.attempts.sweep(kernel, &mut teller, now)?;
+            self.across.tell(&mut self.lines, monotonic_ns());
+            self.tell_stats()?;
         }
-        self.attempts.sweep(kernel, &mut teller, now)?;
         Ok(())
     }
 
@@ -239,6 +255,7 @@ impl Watch {
                 totals,
                 rates,
                 missing_interfaces,
+                scan: self.scan.stats(),
                 process,
             })
         });
@@ -260,14 +277,19 @@ impl Watch {
         self.interfaces.detach(&mut self.kernel).await;
         self.take(&rings.openings.take_all());
         self.take(&rings.notices.take_all());
-        self.scan()?;
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,
             across: &mut self.across,
         };
-        self.sessions
-            .end_lingering(&mut self.kernel, &mut teller, monotonic_ns())?;
+        let (kernel, now) = (&mut self.kernel, monotonic_ns());
+        if self.sessions.is_scanning() {
+            // One that began before all messages were taken.
+            self.sessions.scan(kernel, &mut teller, now)?;
+        }
+        self.sessions.scan(kernel, &mut teller, now)?;
+        self.attempts.sweep(kernel, &mut teller, now)?;
+        self.sessions.end_lingering(kernel, &mut teller, now)?;
         self.across.tell_last(&mut self.lines, monotonic_ns());
         let totals = self.totals()?;
         self.lines.write(monotonic_ns(), None, |head| {

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use sstpulse_common::{
     Counters, DirectionRecord, Notice, Segment, SessionRecord, Side, Told,
     counters::Counter,
-    record::{SeenFrom, SlotState},
+    record::SlotState,
     sequence::after,
     track::track,
 };
@@ -125,7 +125,7 @@ impl Seen<'_> {
         assert_eq!(record.head.start_ns, self.now);
         assert_eq!(record.head.state, SlotState::LIVE);
         sound(record, self.now);
-        let midstream = record.head.seen_from == SeenFrom::MIDSTREAM;
+        let midstream = record.is_midstream();
         assert!(!midstream || self.side == Side::Server);
         assert_eq!(
             self.counts(Counter::SessionsMidstream),

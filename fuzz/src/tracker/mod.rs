@@ -170,8 +170,7 @@ impl World {
     /// What the agent does with a session that is over, or that it takes for dead.
     fn retire(&mut self, slot: usize) {
         if self.state(slot) != SlotState::FREE {
-            let key = self.records().0[slot].head.key;
-            let Ok(()) = self.tables.retire(&key, slot_number(slot));
+            let Ok(()) = self.tables.retire(&[slot_number(slot)]);
             self.slots[slot].retired = true;
         }
     }
@@ -179,7 +178,7 @@ impl World {
     /// What it does a moment later.
     fn release(&mut self, slot: usize) {
         if self.slots[slot].retired {
-            let Ok(()) = Flows::release(&mut self.tables, slot_number(slot));
+            let Ok(()) = Flows::release(&mut self.tables, &[slot_number(slot)]);
             self.slots[slot] = Slot::default();
         }
     }

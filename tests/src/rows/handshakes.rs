@@ -1,6 +1,6 @@
 //! How connections begin.
 
-use sstpulse_common::{DirectionRecord, HalfOpen, counters::Counter, record::SeenFrom};
+use sstpulse_common::{DirectionRecord, HalfOpen, counters::Counter};
 
 use super::{ACK, RST, Row, rows};
 use crate::conversation::{ISN_CLIENT, ISN_SERVER, c, s};
@@ -20,7 +20,7 @@ pub(super) fn handshakes() -> Vec<Row> {
             t.handshake();
         } => |left| {
             let session = left.session();
-            assert_eq!(session.head.seen_from, SeenFrom::HANDSHAKE);
+            assert!(!session.is_midstream());
             assert_eq!((left.client().mss, left.server().mss), (1460, 1400));
             assert_eq!((left.client().window_scale, left.server().window_scale), (8, 7));
             assert_eq!((left.client().segments, left.server().segments), (2, 1));
@@ -45,7 +45,7 @@ pub(super) fn handshakes() -> Vec<Row> {
         "the server's own segment that completes a handshake tells no round trip": |t| {
             t.syn().syn_ack().wait_ms(5).send(s(0, 0, 300));
         } => |left| {
-            assert_eq!(left.session().head.seen_from, SeenFrom::HANDSHAKE);
+            assert!(!left.session().is_midstream());
             assert_eq!(left.session().head.rtt.handshake_us, 0);
         }
         "a SYN-ACK repeated after the client's ACK is counted in the session": |t| {
@@ -75,7 +75,7 @@ pub(super) fn handshakes() -> Vec<Row> {
         "data of the server makes a session in midstream": |t| {
             t.send(s(0, 0, 500)).send(c(0, 500, 0));
         } => |left| {
-            assert_eq!(left.session().head.seen_from, SeenFrom::MIDSTREAM);
+            assert!(left.session().is_midstream());
             assert_eq!(left.server().bytes, 500);
             assert_eq!(left.server().window_scale, DirectionRecord::SCALE_UNKNOWN);
             assert_eq!(left.counters.get(Counter::SessionsMidstream), 1);
@@ -88,7 +88,7 @@ pub(super) fn handshakes() -> Vec<Row> {
         "the client's first data completes a handshake whose ACK was lost": |t| {
             t.syn().syn_ack().wait_ms(30).send(c(0, 0, 200));
         } => |left| {
-            assert_eq!(left.session().head.seen_from, SeenFrom::HANDSHAKE);
+            assert!(!left.session().is_midstream());
             assert_eq!(left.client().bytes, 200);
             assert_eq!(left.session().head.rtt.handshake_us, 30_000);
         }

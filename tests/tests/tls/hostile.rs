@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use serde_json::Value;
 use sstpulse::{
     event::{
-        About, Endpoint, Event, Head, Network, NetworkType, SCHEMA, SeenFrom, Session, SessionTls,
+        About, Endpoint, Event, Head, Network, SCHEMA, SeenFrom, Session, SessionId, SessionTls,
         Time, schema,
     },
     tls::{Dialogue, Phase, TlsFacts},
 };
-use sstpulse_common::Side;
+use sstpulse_common::{FlowKey, Side};
 
 use crate::{
     captures::{names, session},
@@ -45,25 +45,17 @@ fn line(facts: &TlsFacts) -> Result<String> {
         host: "vpn1",
         interface: None,
     };
-    let end = |port| {
-        Ok::<_, anyhow::Error>(Endpoint {
-            address: "192.0.2.1".parse()?,
-            port,
-        })
-    };
+    let key = FlowKey::new("192.0.2.1:50000".parse()?, "192.0.2.2:443".parse()?);
     let about = About {
         session: Session {
-            id: "1".into(),
+            id: SessionId { run: 0, number: 1 },
             start: time,
             duration_ms: 0,
             seen_from: SeenFrom::Handshake,
         },
-        client: end(50_000)?,
-        server: end(443)?,
-        network: Network {
-            kind: NetworkType::Ipv4,
-            community_id: "1:".into(),
-        },
+        client: Endpoint::client(&key),
+        server: Endpoint::server(&key),
+        network: Network::of(&key),
         phase: None,
     };
     let event = Event::SessionTls(SessionTls::of(head, about, facts, 0));

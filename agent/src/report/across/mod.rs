@@ -24,8 +24,6 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use member::SessionId;
-
 use sstpulse_common::FlowKey;
 
 use self::{
@@ -39,12 +37,12 @@ use crate::{
     diagnosis::{ClusterLimits, Thresholds},
     event::{
         AnomalyState, AttemptOutcome, Cluster, ClusterAnomaly, ClusterCode, ClusterEvidence, Code,
-        Confidence, Counters, Event, Rates, Scope, Verdict,
+        Confidence, Counters, Event, Rates, Scope, SessionId, Verdict,
     },
 };
 
 /// What many sessions have in common.
-pub(crate) struct Across {
+pub struct Across {
     open: Open,
     groups: Groups,
     ledger: Ledger,
@@ -108,7 +106,8 @@ impl Change {
 }
 
 impl Across {
-    pub(crate) fn new(thresholds: &Thresholds, limits: &ClusterLimits) -> Self {
+    /// Nothing yet.
+    pub fn new(thresholds: &Thresholds, limits: &ClusterLimits) -> Self {
         Self {
             open: Open::default(),
             groups: Groups::new(thresholds, limits.clone()),

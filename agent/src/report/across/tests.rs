@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 
 use sstpulse_common::FlowKey;
 
-use super::{Across, End, Finding, SessionId};
+use super::{Across, End, Finding};
 use crate::{
     diagnosis::{ClusterLimits, Thresholds},
-    event::{AttemptOutcome, Code, Confidence, Counters, Evidence, Party, ScopeKind, Verdict},
+    event::{
+        AttemptOutcome, Code, Confidence, Counters, Evidence, Party, ScopeKind, SessionId, Verdict,
+    },
 };
 
 const SECOND: u64 = 1_000_000_000;

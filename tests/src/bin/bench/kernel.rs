@@ -1,13 +1,13 @@
 //! What a segment costs in the kernel: our programs beside an empty one and the floor.
 //!
 //! All run on the same packets, which the driver of the bench object makes (`drive` in
-//! `agent-ebpf/src/bench`); what is told of each is its time less that of the empty one,
-//! measured in turns, and the median of the turns.
+//! `agent-ebpf/src/bench`). What is told of each is its time less that of the empty program;
+//! they take turns, and each turn gives one figure.
 
 #[path = "../../../../agent-ebpf/src/bench/drive.rs"]
 mod drive;
 
-use std::{collections::BTreeSet, num::NonZeroU32, path::Path};
+use std::{collections::BTreeSet, num::NonZeroU32, path::Path, sync::Barrier, thread};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
@@ -16,51 +16,78 @@ use aya::{
     programs::{ProgramFd, SchedClassifier},
 };
 use etherparse::{PacketBuilder, TcpOptionElement};
-use sstpulse::kernel::{Kernel, Limits};
-use sstpulse::report::Flows as _;
+use nix::{
+    sched::{CpuSet, sched_setaffinity},
+    unistd::Pid,
+};
+use serde::Serialize;
+use sstpulse::{
+    kernel::{Kernel, Limits},
+    report::Flows as _,
+};
 use sstpulse_common::{Framing, Side, counters::Counter, record::Attention};
+
+use crate::sample::Sample;
 
 /// Where conversations begin.
 const CLIENT_ISN: u32 = 1_000;
 const SERVER_ISN: u32 = 5_000_000;
 /// Payload of each segment, in bytes.
 const PAYLOAD: u32 = 1_000;
-/// Attempts at once while sessions are opened.
+/// Attempts at once while sessions are opened: few against what their table holds, of which
+/// each CPU may use a part only.
 const OPENED_AT_ONCE: u32 = 4_096;
+const ATTEMPTS: u32 = 65_536;
+/// Few flows, and a million: two to the power of this.
+const FEW_BITS: u32 = 4;
+const MANY_BITS: u32 = 20;
+/// Runs in a turn.
+const RUNS: u32 = 1_000_000;
 
-/// Nanoseconds a run, less those of the empty program but for its own.
-#[derive(Clone, Copy, Debug, Default)]
+/// Nanoseconds of a run, less those of the empty program but for its own.
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Figures {
     /// The empty program, with the test around it.
-    pub(crate) empty_ns: f64,
+    pub(crate) empty_ns: Sample,
     /// The floor, few flows.
-    pub(crate) floor_ns: f64,
+    pub(crate) floor_ns: Sample,
     /// Segments with data of established sessions, both directions, few flows.
-    pub(crate) established_v4_ns: f64,
-    pub(crate) established_v6_ns: f64,
+    pub(crate) established_v4_ns: Sample,
+    pub(crate) established_v6_ns: Sample,
     /// A TCP segment of another port.
-    pub(crate) not_ours_ns: f64,
+    pub(crate) not_ours_ns: Sample,
     /// The same with a million flows in an order that looks random.
-    pub(crate) floor_1m_ns: f64,
-    pub(crate) established_1m_v4_ns: f64,
-    pub(crate) established_1m_v6_ns: f64,
+    pub(crate) floor_1m_ns: Sample,
+    pub(crate) established_1m_v4_ns: Sample,
+    pub(crate) established_1m_v6_ns: Sample,
     /// A SYN of a new flow each, as in a flood.
-    pub(crate) syn_ns: f64,
+    pub(crate) syn_ns: Sample,
+    /// Segments of few flows while each CPU has some. Not part of the JSON.
+    #[serde(skip)]
+    pub(crate) on_all_cpus_ns: Sample,
 }
 
-/// How much is measured.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Effort {
-    /// Turns of each, of which the median is taken.
-    pub(crate) turns: usize,
-    /// Runs in a turn.
-    pub(crate) runs: u32,
-    /// Many flows: two to the power of this.
-    pub(crate) many_bits: u32,
+/// Measures everything in so many turns, with the bench object in the file `object`.
+pub(crate) fn measure(object: &Path, turns: u32) -> Result<Figures> {
+    let few = established(object, turns, FEW_BITS, Version::V4)?;
+    let few_v6 = established(object, turns, FEW_BITS, Version::V6)?;
+    let many = established(object, turns, MANY_BITS, Version::V4)?;
+    let many_v6 = established(object, turns, MANY_BITS, Version::V6)?;
+    let not_ours = packet(Version::V4, PAYLOAD, Flags::Ack, 8_443)?;
+    let syn = packet(Version::V4, 0, Flags::Syn, 443)?;
+    Ok(Figures {
+        empty_ns: few.empty_ns,
+        floor_ns: few.floor_ns,
+        established_v4_ns: few.ours_ns,
+        established_v6_ns: few_v6.ours_ns,
+        not_ours_ns: without_session(object, turns, &not_ours, drive::NOBODY)?,
+        floor_1m_ns: many.floor_ns,
+        established_1m_v4_ns: many.ours_ns,
+        established_1m_v6_ns: many_v6.ours_ns,
+        syn_ns: without_session(object, turns, &syn, drive::CLIENT)?,
+        on_all_cpus_ns: on_all_cpus(object, turns)?,
+    })
 }
-
-/// Few flows: two to the power of this.
-const FEW_BITS: u32 = 4;
 
 /// IPv4 or IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,87 +96,123 @@ enum Version {
     V6,
 }
 
-/// Measures everything, with the bench object in the file `object`.
-pub(crate) fn measure(object: &Path, effort: Effort) -> Result<Figures> {
-    let few = established(object, effort, FEW_BITS, Version::V4)?;
-    let few_v6 = established(object, effort, FEW_BITS, Version::V6)?;
-    let many = established(object, effort, effort.many_bits, Version::V4)?;
-    let many_v6 = established(object, effort, effort.many_bits, Version::V6)?;
-    let (not_ours_ns, syn_ns) = without_sessions(object, effort)?;
-    Ok(Figures {
-        empty_ns: few.empty_ns,
-        floor_ns: few.floor_ns,
-        established_v4_ns: few.ours_ns,
-        established_v6_ns: few_v6.ours_ns,
-        not_ours_ns,
-        floor_1m_ns: many.floor_ns,
-        established_1m_v4_ns: many.ours_ns,
-        established_1m_v6_ns: many_v6.ours_ns,
-        syn_ns,
-    })
-}
-
 struct Established {
-    empty_ns: f64,
-    floor_ns: f64,
-    ours_ns: f64,
+    empty_ns: Sample,
+    floor_ns: Sample,
+    ours_ns: Sample,
 }
 
-fn established(object: &Path, effort: Effort, bits: u32, version: Version) -> Result<Established> {
-    let mut stand = Stand::new(object, bits)?;
-    stand.open(version)?;
+fn established(object: &Path, turns: u32, bits: u32, version: Version) -> Result<Established> {
+    let flows = 1 << bits;
+    eprintln!("bench: segments of {flows} flows, IP{version:?}");
+    let mut kernel = kernel(flows)?;
+    let mut driver = Driver::new(object, flows)?;
+    open(&mut kernel, &mut driver, version, Flows { first: 0, bits })?;
     let data = packet(version, PAYLOAD, Flags::Ack, 443)?;
-    let told = Told::data(bits);
-    let mut subjects = [Subject::Empty, Subject::Floor, Subject::Ours].map(|subject| Measured {
-        subject,
-        told,
-        turns: Vec::new(),
-    });
-    for _ in 0..effort.turns {
-        for measured in &mut subjects {
-            stand.turn(measured, &data, effort.runs)?;
-        }
+    let told = Told::new(Flows { first: 0, bits }, drive::BOTH);
+    let mut talks = [told; 3];
+    let mut measured = Established {
+        empty_ns: Sample::default(),
+        floor_ns: Sample::default(),
+        ours_ns: Sample::default(),
+    };
+    for _ in 0..turns {
+        let mut turn = |subject, told| {
+            driver.aim(subject, &mut kernel)?;
+            driver.run(told, &data, RUNS)
+        };
+        let [with_empty, with_floor, with_ours] = &mut talks;
+        let empty = turn(Subject::Empty, with_empty)?;
+        measured.empty_ns.push(empty);
+        measured
+            .floor_ns
+            .push(turn(Subject::Floor, with_floor)? - empty);
+        measured
+            .ours_ns
+            .push(turn(Subject::Ours, with_ours)? - empty);
     }
-    stand.check()?;
-    let [empty, floor, ours] = subjects.map(|measured| measured.median());
-    println!(
-        "{version:?} 2^{bits}: empty {empty:.0} floor {:.1} ours {:.1}",
-        floor - empty,
-        ours - empty
-    );
-    Ok(Established {
-        empty_ns: empty,
-        floor_ns: floor - empty,
-        ours_ns: ours - empty,
-    })
+    all_counted(&kernel)?;
+    Ok(measured)
 }
 
-fn without_sessions(object: &Path, effort: Effort) -> Result<(f64, f64)> {
-    let mut stand = Stand::new(object, FEW_BITS)?;
-    let mut net = |data: &[u8], told: Told| -> Result<f64> {
-        let mut subjects = [Subject::Empty, Subject::Ours].map(|subject| Measured {
-            subject,
-            told,
-            turns: Vec::new(),
-        });
-        for _ in 0..effort.turns {
-            for measured in &mut subjects {
-                stand.turn(measured, data, effort.runs)?;
-            }
-        }
-        let [empty, ours] = subjects.map(|measured| measured.median());
-        Ok(ours - empty)
+/// What packets cost that belong to no session.
+fn without_session(object: &Path, turns: u32, data: &[u8], sender: u32) -> Result<Sample> {
+    let flows = Flows {
+        first: 0,
+        bits: FEW_BITS,
     };
-    let not_ours = net(
-        &packet(Version::V4, PAYLOAD, Flags::Ack, 8_443)?,
-        Told::new(FEW_BITS, drive::NOBODY),
-    )?;
-    let syn = net(
-        &packet(Version::V4, 0, Flags::Syn, 443)?,
-        Told::new(FEW_BITS, drive::CLIENT),
-    )?;
-    println!("not ours {not_ours:.1} syn {syn:.1}");
-    Ok((not_ours, syn))
+    let mut kernel = kernel(1 << FEW_BITS)?;
+    let mut driver = Driver::new(object, 1 << FEW_BITS)?;
+    let mut talks = [Told::new(flows, sender); 2];
+    let mut measured = Sample::default();
+    for _ in 0..turns {
+        let [with_empty, with_ours] = &mut talks;
+        driver.aim(Subject::Empty, &mut kernel)?;
+        let empty = driver.run(with_empty, data, RUNS)?;
+        driver.aim(Subject::Ours, &mut kernel)?;
+        measured.push(driver.run(with_ours, data, RUNS)? - empty);
+    }
+    Ok(measured)
+}
+
+/// What segments of few flows cost while each CPU has some of its own.
+fn on_all_cpus(object: &Path, turns: u32) -> Result<Sample> {
+    let cpus = u32::try_from(thread::available_parallelism()?.get())?;
+    eprintln!("bench: segments on {cpus} CPUs at once");
+    let mut kernel = kernel(cpus << FEW_BITS)?;
+    let data = packet(Version::V4, PAYLOAD, Flags::Ack, 443)?;
+    let mut drivers = Vec::new();
+    for cpu in 0..cpus {
+        let flows = Flows {
+            first: cpu << FEW_BITS,
+            bits: FEW_BITS,
+        };
+        let mut empty = Driver::new(object, 1 << FEW_BITS)?;
+        let mut ours = Driver::new(object, 1 << FEW_BITS)?;
+        open(&mut kernel, &mut ours, Version::V4, flows)?;
+        empty.aim(Subject::Empty, &mut kernel)?;
+        ours.aim(Subject::Ours, &mut kernel)?;
+        let told = Told::new(flows, drive::BOTH);
+        drivers.push((cpu, [(empty, told), (ours, told)]));
+    }
+    let barrier = Barrier::new(drivers.len());
+    let turn = |cpu, pair: &mut [(Driver, Told); 2]| -> Result<f64> {
+        pin_to(cpu)?;
+        let mut ns = [0.0; 2];
+        for ((driver, told), ns) in pair.iter_mut().zip(&mut ns) {
+            barrier.wait();
+            *ns = driver.run(told, &data, RUNS)?;
+        }
+        Ok(ns[1] - ns[0])
+    };
+    let mut measured = Sample::default();
+    for _ in 0..turns {
+        let figures = thread::scope(|scope| {
+            let threads: Vec<_> = drivers
+                .iter_mut()
+                .map(|(cpu, pair)| scope.spawn(|| turn(*cpu, pair)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| {
+                    thread
+                        .join()
+                        .unwrap_or_else(|_| anyhow::bail!("it panicked"))
+                })
+                .collect::<Result<Vec<_>>>()
+        })?;
+        figures.into_iter().for_each(|ns| measured.push(ns));
+    }
+    all_counted(&kernel)?;
+    Ok(measured)
+}
+
+/// Lets this thread run on one CPU only.
+fn pin_to(cpu: u32) -> Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu as usize)?;
+    sched_setaffinity(Pid::from_raw(0), &cpus)
+        .with_context(|| format!("can't run a thread on CPU {cpu}"))
 }
 
 /// What is measured.
@@ -160,29 +223,22 @@ enum Subject {
     Ours,
 }
 
-/// A subject, how far its conversations have come, and what its turns took.
-#[derive(Debug)]
-struct Measured {
-    subject: Subject,
-    told: Told,
-    turns: Vec<f64>,
+/// Which flows: two to the power of `bits`, from `first` on.
+#[derive(Clone, Copy, Debug)]
+struct Flows {
+    first: u32,
+    bits: u32,
 }
 
-impl Measured {
-    fn median(mut self) -> f64 {
-        self.turns.sort_by(f64::total_cmp);
-        self.turns[self.turns.len() / 2]
-    }
-}
-
-/// What the driver is told.
+/// What a driver is told, and how far its conversations have come.
 #[derive(Clone, Copy, Debug)]
 struct Told([u32; drive::WORDS]);
 
 impl Told {
-    fn new(bits: u32, sender: u32) -> Self {
+    fn new(flows: Flows, sender: u32) -> Self {
         let mut words = [0; drive::WORDS];
-        words[drive::BITS] = bits;
+        words[drive::BITS] = flows.bits;
+        words[drive::FIRST] = flows.first;
         words[drive::SENDER] = sender;
         words[drive::CLIENT_SEQ] = CLIENT_ISN + 1;
         words[drive::SERVER_SEQ] = SERVER_ISN + 1;
@@ -190,161 +246,153 @@ impl Told {
         Self(words)
     }
 
-    fn data(bits: u32) -> Self {
-        Self::new(bits, drive::BOTH)
+    /// A step of a handshake, in flow after flow.
+    fn step(mut self, sender: u32, client_seq: u32, server_seq: u32) -> Self {
+        self.0[drive::SENDER] = sender;
+        self.0[drive::CLIENT_SEQ] = client_seq;
+        self.0[drive::SERVER_SEQ] = server_seq;
+        self
     }
 }
 
-/// The bench object and our programs, side by side.
-struct Stand {
-    bench: Ebpf,
+/// The bench object: what makes packets, and what is compared with.
+struct Driver {
+    object: Ebpf,
     drive: Array<MapData, [u32; drive::WORDS]>,
     targets: ProgramArray<MapData>,
-    kernel: Kernel,
-    flows: u32,
 }
 
-impl Stand {
-    fn new(object: &Path, bits: u32) -> Result<Self> {
-        let flows = 1_u32 << bits;
-        let mut bench = EbpfLoader::new()
+impl Driver {
+    fn new(object: &Path, flows: u32) -> Result<Self> {
+        let mut object = EbpfLoader::new()
             .map_max_entries("FLOWS", flows)
             .load_file(object)
             .with_context(|| format!("can't load {}", object.display()))?;
-        for (name, program) in bench.programs_mut() {
+        for (name, program) in object.programs_mut() {
             let program: &mut SchedClassifier = program.try_into()?;
             program
                 .load()
                 .with_context(|| format!("can't load {name}"))?;
         }
-        let drive = Array::try_from(bench.take_map("DRIVE").context("no DRIVE")?)?;
-        let targets = ProgramArray::try_from(bench.take_map("TARGETS").context("no TARGETS")?)?;
-        let limits = Limits {
-            sessions: NonZeroU32::new(flows).context("no flows")?,
-            half_open: NonZeroU32::new(65_536).context("no attempts")?,
-        };
-        let kernel = Kernel::load(&BTreeSet::from([443]), limits)?;
+        let mut map = |name| object.take_map(name).with_context(|| format!("no {name}"));
         Ok(Self {
-            bench,
-            drive,
-            targets,
-            kernel,
-            flows,
+            drive: Array::try_from(map("DRIVE")?)?,
+            targets: ProgramArray::try_from(map("TARGETS")?)?,
+            object,
         })
     }
 
-    /// Opens a session in each flow, and makes the floor's entries.
-    fn open(&mut self, version: Version) -> Result<()> {
-        let syn = packet(version, 0, Flags::Syn, 443)?;
-        let syn_ack = packet(version, 0, Flags::SynAck, 443)?;
-        let ack = packet(version, 0, Flags::Ack, 443)?;
-        for first in (0..self.flows).step_by(OPENED_AT_ONCE as usize) {
-            let count = OPENED_AT_ONCE.min(self.flows - first);
-            let mut told = Told::new(self.flows.ilog2(), drive::CLIENT);
-            told.0[drive::COUNT] = first;
-            told.0[drive::CLIENT_SEQ] = CLIENT_ISN;
-            told.0[drive::SERVER_SEQ] = 0;
-            self.run(Subject::Ours, &mut told.clone(), &syn, count)?;
-            told.0[drive::SENDER] = drive::SERVER;
-            told.0[drive::CLIENT_SEQ] = CLIENT_ISN + 1;
-            told.0[drive::SERVER_SEQ] = SERVER_ISN;
-            self.run(Subject::Ours, &mut told.clone(), &syn_ack, count)?;
-            told.0[drive::SENDER] = drive::CLIENT;
-            told.0[drive::SERVER_SEQ] = SERVER_ISN + 1;
-            self.run(Subject::Ours, &mut told.clone(), &ack, count)?;
-            self.fill_floor(told, &ack, count)?;
-        }
-        let opened = self.kernel.counters()?.get(Counter::SessionsFromHandshake);
-        ensure!(
-            opened == u64::from(self.flows),
-            "{opened} sessions were opened, of {}",
-            self.flows
-        );
-        for slot in 0..self.flows {
-            self.kernel.attend(slot, Attention::NO_PAYLOAD, 66);
-        }
-        Ok(())
-    }
-
-    fn fill_floor(&mut self, told: Told, data: &[u8], count: u32) -> Result<()> {
-        let program = bench_program(&self.bench, "floor_fill")?;
-        self.targets.set(drive::CLIENT, program, 0)?;
-        self.drive.set(0, told.0, 0)?;
-        self.driven(data, count).map(drop)
-    }
-
-    /// One turn of a subject; takes note of its nanoseconds a run.
-    fn turn(&mut self, measured: &mut Measured, data: &[u8], runs: u32) -> Result<()> {
-        let ns = self.run(measured.subject, &mut measured.told, data, runs)?;
-        measured.turns.push(ns);
-        Ok(())
-    }
-
-    fn run(&mut self, subject: Subject, told: &mut Told, data: &[u8], runs: u32) -> Result<f64> {
+    /// Lets a subject have the packets.
+    fn aim(&mut self, subject: Subject, kernel: &mut Kernel) -> Result<()> {
         for side in [Side::Client, Side::Server] {
             let program = match (subject, side) {
-                (Subject::Empty, _) => bench_program(&self.bench, "empty")?,
-                (Subject::Floor, Side::Client) => bench_program(&self.bench, "floor_in")?,
-                (Subject::Floor, Side::Server) => bench_program(&self.bench, "floor_out")?,
-                (Subject::Ours, side) => self.kernel.program(Framing::Ethernet, side)?,
+                (Subject::Empty, _) => program(&self.object, "empty")?,
+                (Subject::Floor, Side::Client) => program(&self.object, "floor_in")?,
+                (Subject::Floor, Side::Server) => program(&self.object, "floor_out")?,
+                (Subject::Ours, side) => kernel.program(Framing::Ethernet, side)?,
             };
             self.targets.set(side as u32, program, 0)?;
         }
-        self.drive.set(0, told.0, 0)?;
-        let ns = self.driven(data, runs)?;
-        told.0 = self.drive.get(&0, 0)?;
-        Ok(ns)
+        Ok(())
     }
 
-    fn driven(&mut self, data: &[u8], runs: u32) -> Result<f64> {
+    /// Makes the entries of the floor, of these flows.
+    fn fill_floor(&mut self, mut told: Told, data: &[u8], count: u32) -> Result<()> {
+        let fill = program(&self.object, "floor_fill")?;
+        self.targets.set(Side::Client as u32, fill, 0)?;
+        self.run(&mut told, data, count).map(drop)
+    }
+
+    /// Runs so often, and tells how many nanoseconds a run took.
+    fn run(&mut self, told: &mut Told, data: &[u8], runs: u32) -> Result<f64> {
+        /// What all programs return.
         const UNSPEC: i32 = -1;
-        let program: &SchedClassifier = self
-            .bench
+
+        self.drive.set(0, told.0, 0)?;
+        let driver: &SchedClassifier = self
+            .object
             .program("drive")
-            .context("no driver")?
+            .context("no drive")?
             .try_into()?;
-        let before = std::time::Instant::now();
-        let result = program.test_run(TestRunOptions {
+        let result = driver.test_run(TestRunOptions {
             data_in: Some(data),
             repeat: runs,
             ..TestRunOptions::new()
         })?;
-        let _ = before;
         ensure!(
             result.return_value.cast_signed() == UNSPEC,
             "a program did not do what it is measured for"
         );
+        told.0 = self.drive.get(&0, 0)?;
         Ok(result.duration.as_secs_f64() * 1e9)
-    }
-
-    /// Fails unless everything that was measured was counted in sessions.
-    fn check(&self) -> Result<()> {
-        let counters = self.kernel.counters()?;
-        for counter in [
-            Counter::OutOfWindow,
-            Counter::NoSession,
-            Counter::OtherInterface,
-            Counter::TableFull,
-            Counter::Malformed,
-        ] {
-            ensure!(
-                counters.get(counter) == 0,
-                "{counter:?}: {}",
-                counters.get(counter)
-            );
-        }
-        let record = self.kernel.read(0);
-        println!("{record:?}");
-        Ok(())
     }
 }
 
-fn bench_program<'a>(bench: &'a Ebpf, name: &str) -> Result<&'a ProgramFd> {
-    let program: &SchedClassifier = bench
+fn program<'a>(object: &'a Ebpf, name: &str) -> Result<&'a ProgramFd> {
+    let program: &SchedClassifier = object
         .program(name)
         .with_context(|| format!("no program {name}"))?
         .try_into()?;
     Ok(program.fd()?)
+}
+
+fn kernel(sessions: u32) -> Result<Kernel> {
+    let limits = Limits {
+        sessions: NonZeroU32::new(sessions).context("no sessions")?,
+        half_open: NonZeroU32::new(ATTEMPTS).context("no attempts")?,
+    };
+    Ok(Kernel::load(&BTreeSet::from([443]), limits)?)
+}
+
+/// Opens a session in each flow, and makes the floor's entries.
+fn open(kernel: &mut Kernel, driver: &mut Driver, version: Version, flows: Flows) -> Result<()> {
+    let syn = packet(version, 0, Flags::Syn, 443)?;
+    let syn_ack = packet(version, 0, Flags::SynAck, 443)?;
+    let ack = packet(version, 0, Flags::Ack, 443)?;
+    let before = kernel.counters()?.get(Counter::SessionsFromHandshake);
+    let all = 1 << flows.bits;
+    for done in (0..all).step_by(OPENED_AT_ONCE as usize) {
+        let count = OPENED_AT_ONCE.min(all - done);
+        let mut told = Told::new(flows, drive::CLIENT);
+        told.0[drive::COUNT] = done;
+        let (client, server) = (CLIENT_ISN, SERVER_ISN);
+        driver.aim(Subject::Ours, kernel)?;
+        driver.run(&mut told.step(drive::CLIENT, client, 0), &syn, count)?;
+        driver.run(
+            &mut told.step(drive::SERVER, client + 1, server),
+            &syn_ack,
+            count,
+        )?;
+        let acknowledged = told.step(drive::CLIENT, client + 1, server + 1);
+        driver.run(&mut acknowledged.clone(), &ack, count)?;
+        driver.fill_floor(acknowledged, &ack, count)?;
+    }
+    let opened = kernel.counters()?.get(Counter::SessionsFromHandshake) - before;
+    ensure!(
+        opened == u64::from(all),
+        "{opened} sessions were opened, of {all}"
+    );
+    for slot in 0..kernel.capacity() {
+        // As the agent does once it has seen enough of the opening.
+        kernel.attend(slot, Attention::NO_PAYLOAD, 66);
+    }
+    Ok(())
+}
+
+/// Fails unless everything that was measured was counted in sessions.
+fn all_counted(kernel: &Kernel) -> Result<()> {
+    let counters = kernel.counters()?;
+    for counter in [
+        Counter::OutOfWindow,
+        Counter::NoSession,
+        Counter::OtherInterface,
+        Counter::TableFull,
+        Counter::Malformed,
+    ] {
+        let count = counters.get(counter);
+        ensure!(count == 0, "{counter:?} was counted {count} times");
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,7 +402,7 @@ enum Flags {
     Ack,
 }
 
-/// A segment to or from a port; the driver sets addresses and numbers.
+/// A segment to a port; the driver sets addresses, ports and numbers.
 fn packet(version: Version, payload: u32, flags: Flags, port: u16) -> Result<Vec<u8>> {
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
     let ethernet = PacketBuilder::ethernet2(MAC, MAC);
@@ -377,10 +425,4 @@ fn packet(version: Version, payload: u32, flags: Flags, port: u16) -> Result<Vec
     let mut bytes = Vec::new();
     tcp.write(&mut bytes, &payload)?;
     Ok(bytes)
-}
-
-pub(crate) fn quick(object: &Path, effort: Effort) -> Result<()> {
-    established(object, effort, FEW_BITS, Version::V4)?;
-    established(object, effort, effort.many_bits, Version::V4)?;
-    Ok(())
 }

@@ -1,18 +1,115 @@
-//! Measures everything.
+//! Measures what sstpulse costs, beside what it may cost.
+//!
+//! Timings differ from machine to machine and from day to day, so what matters are ratios
+//! within one run: what is compared is measured in turn, and told as median and spread.
+
+mod events;
+mod figures;
 mod kernel;
-fn main() -> anyhow::Result<()> {
-    let object = std::env::args().nth(1).unwrap();
-    let bits = std::env::args().nth(2).map_or(20, |b| b.parse().unwrap());
-    let object = std::path::Path::new(&object);
-    let effort = kernel::Effort {
-        turns: 9,
-        runs: 1_000_000,
-        many_bits: bits,
-    };
-    if std::env::args().nth(3).is_some() {
-        return kernel::quick(object, effort);
+mod live;
+mod memory;
+mod pace;
+mod sample;
+mod scan;
+mod soak;
+mod start;
+mod table;
+mod throughput;
+mod traffic;
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, ValueEnum};
+use lab::require_root;
+
+use crate::figures::Figures;
+
+/// Measure what sstpulse costs, beside what it may cost.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Cli {
+    /// Only these sections; all of them if none is named
+    #[arg(value_enum)]
+    only: Vec<Section>,
+    /// Write the figures to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The object with the programs that ours are measured beside
+    #[arg(long, value_name = "FILE")]
+    programs: Option<PathBuf>,
+    /// How often each thing is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    runs: u32,
+    /// Sessions in the tables that are to be large
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=4_000_000))]
+    sessions: u32,
+    /// Measure nothing, but let sessions live for so many minutes, and tell how the agent does
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["only", "json"])]
+    soak: Option<u64>,
+    /// Sessions that have something to tell in each interval, of hundred
+    #[arg(long, value_name = "PERCENT", default_value_t = 10, requires = "soak", value_parser = clap::value_parser!(u32).range(1..=100))]
+    active: u32,
+    /// Open and close so many in a second instead
+    #[arg(long, value_name = "PER_SECOND", requires = "soak", value_parser = clap::value_parser!(u32).range(1..))]
+    churn: Option<u32>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// What a segment costs in the kernel
+    Kernel,
+    /// Reading the session table
+    Scan,
+    /// From records to lines
+    Events,
+    /// What a session takes, in the kernel and in the agent
+    Memory,
+    /// iperf3 through the watched interface
+    Throughput,
+    /// Loading and attaching
+    Start,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    if !require_root() {
+        bail!("measuring takes root");
     }
-    let figures = kernel::measure(object, effort)?;
-    println!("{figures:#?}");
+    if let Some(minutes) = cli.soak {
+        let time = Duration::from_mins(minutes);
+        return match cli.churn {
+            Some(per_second) => soak::churn(cli.sessions, per_second, time),
+            None => soak::many(cli.sessions, cli.active, time),
+        };
+    }
+    let mut figures = Figures::default();
+    for section in Section::value_variants() {
+        if cli.only.is_empty() || cli.only.contains(section) {
+            eprintln!("bench: {section:?}");
+            measure(*section, &cli, &mut figures).with_context(|| format!("{section:?}"))?;
+        }
+    }
+    println!("{}", table::of(&figures));
+    if let Some(path) = &cli.json {
+        let json = serde_json::to_string_pretty(&figures)?;
+        fs::write(path, json + "\n").with_context(|| format!("can't write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn measure(section: Section, cli: &Cli, figures: &mut Figures) -> Result<()> {
+    match section {
+        Section::Kernel => match &cli.programs {
+            Some(object) => figures.kernel = Some(kernel::measure(object, cli.runs)?),
+            None => eprintln!("bench: left out, as --programs names none to measure beside"),
+        },
+        Section::Scan => figures.scan = Some(scan::measure(cli.sessions, cli.runs)?),
+        Section::Events => figures.events = Some(events::measure(cli.runs)?),
+        Section::Memory => figures.memory = Some(memory::measure(cli.sessions)?),
+        Section::Throughput => figures.throughput = Some(throughput::measure(cli.runs)?),
+        Section::Start => figures.start = Some(start::measure(cli.runs)?),
+    }
     Ok(())
 }
