@@ -53,7 +53,7 @@ pub fn time_from_packet() -> bool {
 #[inline(always)]
 pub fn multipliers() -> &'static Multipliers {
     // SAFETY: nobody writes it once the programs are loaded.
-    unsafe { &*(&raw const MULTIPLIERS) }
+    unsafe { &*ptr::addr_of!(MULTIPLIERS) }
 }
 
 /// How large the index is.
@@ -62,8 +62,8 @@ pub fn geometry() -> Geometry {
     // SAFETY: as above.
     unsafe {
         Geometry {
-            bucket_mask: *(&raw const BUCKET_MASK),
-            slot_mask: *(&raw const SLOT_MASK),
+            bucket_mask: BUCKET_MASK,
+            slot_mask: SLOT_MASK,
         }
     }
 }

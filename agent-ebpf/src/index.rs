@@ -70,13 +70,17 @@ fn holds(slot: u32, key: &FlowKey) -> bool {
 
 /// Whether two keys are the same: with five loads each, where byte by byte would be 36.
 #[inline(always)]
+#[expect(
+    clippy::cast_ptr_alignment,
+    reason = "they need not be aligned: see `Checked::read`"
+)]
 fn same(one: &FlowKey, other: &FlowKey) -> bool {
     const _: () = assert!(size_of::<FlowKey>() == 36);
 
     let (one, other) = (ptr::from_ref(one), ptr::from_ref(other));
     let mut differs = 0;
     for word in 0..4 {
-        // SAFETY: within the 36 bytes. They need not be aligned: see `Checked::read`.
+        // SAFETY: within the 36 bytes.
         unsafe { differs |= *one.cast::<u64>().add(word) ^ *other.cast::<u64>().add(word) };
     }
     // SAFETY: the last four of them.
@@ -96,18 +100,19 @@ pub extern "C" fn sstpulse_search(bucket: u32, tag: u32) -> u32 {
     let (Some(parsed), Some(line)) = (maps::parsed(), line(&place)) else {
         return NOWHERE;
     };
+    let key = &parsed.key;
     // SAFETY: as in `find`.
     let bucket = unsafe { &(*line).bucket };
     for index in 0..ENTRIES {
         if let Some(slot) = place.slot(bucket.entry(index))
-            && holds(slot, &parsed.key)
+            && holds(slot, key)
         {
             return slot;
         }
     }
     if bucket.has_spilled() {
         // SAFETY: the value is copied at once.
-        return unsafe { SPILLED.get(&parsed.key).copied() }.unwrap_or(NOWHERE);
+        return unsafe { SPILLED.get(key).copied() }.unwrap_or(NOWHERE);
     }
     NOWHERE
 }

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_MMAPABLE},
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, Stack},
+    btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf, Stack},
     macros::btf_map,
 };
 use sstpulse_common::{

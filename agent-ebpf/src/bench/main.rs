@@ -7,6 +7,14 @@
 
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::inline_always,
+    reason = "the programs are small, and a call costs registers and stack"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that aya gives a program"
+)]
 
 #[expect(dead_code, reason = "shared with the benchmark, which uses the rest")]
 mod drive;
@@ -64,7 +72,7 @@ const TCP: u8 = 6;
 const SERVER_PORT: u16 = 443_u16.to_be();
 const CLIENT_PORT: u16 = 40_000_u16.to_be();
 /// The server's address, and the first of the clients': 192.0.2.1 and 10.0.0.0, or with
-/// 2001:db8:: before them.
+/// `2001:db8::` before them.
 const SERVER_ADDRESS: u32 = 0xc000_0201;
 const CLIENT_ADDRESS: u32 = 0x0a00_0000;
 const PREFIX: u32 = 0x2001_0db8_u32.to_be();
@@ -94,7 +102,7 @@ fn floor(context: &TcContext, from_server: bool) -> i32 {
     let Some((key, tcp)) = packet.parse(from_server) else {
         return TC_ACT_SHOT;
     };
-    let Some(counts) = FLOWS.get_ptr_mut(&key) else {
+    let Some(counts) = FLOWS.get_ptr_mut(key) else {
         return TC_ACT_SHOT;
     };
     let Some(flags) = packet.at::<u8>(tcp + 13) else {
@@ -122,7 +130,7 @@ pub fn floor_fill(context: TcContext) -> i32 {
     let Some((key, _)) = Packet::new(&context).parse(false) else {
         return TC_ACT_SHOT;
     };
-    match FLOWS.insert(&key, &counts, u64::from(BPF_ANY)) {
+    match FLOWS.insert(key, counts, u64::from(BPF_ANY)) {
         Ok(()) => TC_ACT_UNSPEC,
         Err(_) => TC_ACT_SHOT,
     }
@@ -165,7 +173,7 @@ impl Turn {
                 let from_server = count & 1;
                 // A flow's two ends take their turns half a round apart, or the second would
                 // find everything in the cache.
-                let turn = (count >> 1).wrapping_add(from_server << (bits - 1 & 31));
+                let turn = (count >> 1).wrapping_add(from_server << ((bits - 1) & 31));
                 (from_server, shuffle(turn, bits), turn >> bits)
             }
             drive::SERVER => (1, count, 0),

@@ -3,11 +3,8 @@
 use std::fmt::Debug;
 
 use sstpulse_common::{
-    Counters, DirectionRecord, Notice, Segment, SessionRecord, Side, Told,
-    counters::Counter,
-    record::SlotState,
-    sequence::after,
-    track::track,
+    Counters, DirectionRecord, Notice, Segment, SessionRecord, Side, Told, counters::Counter,
+    record::SlotState, sequence::after, track::track,
 };
 
 use zerocopy::{Immutable, IntoBytes};

@@ -124,7 +124,14 @@ impl World {
             eprintln!("{} {:?} {segment:?} to {record:?}", self.now, step.side());
         }
         let before = self.counters();
-        observe(&mut self.tables, step.side(), &key, &segment, &[], &self.now);
+        observe(
+            &mut self.tables,
+            step.side(),
+            &key,
+            &segment,
+            &[],
+            &self.now,
+        );
         let notices = self.notices();
         if step.side() == Side::Server && segment.flags.syn() && segment.flags.ack() {
             self.syn_acks.push((flow, segment.seq));

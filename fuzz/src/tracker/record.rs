@@ -1,9 +1,6 @@
 //! What holds for a record at all times, and what it grows by.
 
-use sstpulse_common::{
-    DirectionRecord, SessionRecord,
-    record::Rtt,
-};
+use sstpulse_common::{DirectionRecord, SessionRecord, record::Rtt};
 
 /// How much the counters of one direction have grown.
 #[derive(Debug, PartialEq, Eq)]

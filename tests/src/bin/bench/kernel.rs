@@ -46,6 +46,10 @@ const RUNS: u32 = 1_000_000;
 
 /// Nanoseconds of a run, less those of the empty program but for its own.
 #[derive(Debug, Default, Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the keys of the JSON tell their unit"
+)]
 pub(crate) struct Figures {
     /// The empty program, with the test around it.
     pub(crate) empty_ns: Sample,
@@ -76,14 +80,14 @@ pub(crate) fn measure(object: &Path, turns: u32) -> Result<Figures> {
     let not_ours = packet(Version::V4, PAYLOAD, Flags::Ack, 8_443)?;
     let syn = packet(Version::V4, 0, Flags::Syn, 443)?;
     Ok(Figures {
-        empty_ns: few.empty_ns,
-        floor_ns: few.floor_ns,
-        established_v4_ns: few.ours_ns,
-        established_v6_ns: few_v6.ours_ns,
+        empty_ns: few.empty,
+        floor_ns: few.floor,
+        established_v4_ns: few.ours,
+        established_v6_ns: few_v6.ours,
         not_ours_ns: without_session(object, turns, &not_ours, drive::NOBODY)?,
-        floor_1m_ns: many.floor_ns,
-        established_1m_v4_ns: many.ours_ns,
-        established_1m_v6_ns: many_v6.ours_ns,
+        floor_1m_ns: many.floor,
+        established_1m_v4_ns: many.ours,
+        established_1m_v6_ns: many_v6.ours,
         syn_ns: without_session(object, turns, &syn, drive::CLIENT)?,
         on_all_cpus_ns: on_all_cpus(object, turns)?,
     })
@@ -97,9 +101,9 @@ enum Version {
 }
 
 struct Established {
-    empty_ns: Sample,
-    floor_ns: Sample,
-    ours_ns: Sample,
+    empty: Sample,
+    floor: Sample,
+    ours: Sample,
 }
 
 fn established(object: &Path, turns: u32, bits: u32, version: Version) -> Result<Established> {
@@ -112,9 +116,9 @@ fn established(object: &Path, turns: u32, bits: u32, version: Version) -> Result
     let told = Told::new(Flows { first: 0, bits }, drive::BOTH);
     let mut talks = [told; 3];
     let mut measured = Established {
-        empty_ns: Sample::default(),
-        floor_ns: Sample::default(),
-        ours_ns: Sample::default(),
+        empty: Sample::default(),
+        floor: Sample::default(),
+        ours: Sample::default(),
     };
     for _ in 0..turns {
         let mut turn = |subject, told| {
@@ -123,13 +127,11 @@ fn established(object: &Path, turns: u32, bits: u32, version: Version) -> Result
         };
         let [with_empty, with_floor, with_ours] = &mut talks;
         let empty = turn(Subject::Empty, with_empty)?;
-        measured.empty_ns.push(empty);
+        measured.empty.push(empty);
         measured
-            .floor_ns
+            .floor
             .push(turn(Subject::Floor, with_floor)? - empty);
-        measured
-            .ours_ns
-            .push(turn(Subject::Ours, with_ours)? - empty);
+        measured.ours.push(turn(Subject::Ours, with_ours)? - empty);
     }
     all_counted(&kernel)?;
     Ok(measured)
@@ -201,7 +203,9 @@ fn on_all_cpus(object: &Path, turns: u32) -> Result<Sample> {
                 })
                 .collect::<Result<Vec<_>>>()
         })?;
-        figures.into_iter().for_each(|ns| measured.push(ns));
+        for ns in figures {
+            measured.push(ns);
+        }
     }
     all_counted(&kernel)?;
     Ok(measured)
