@@ -16,6 +16,8 @@ use sstpulse::{
 /// Slots of the table.
 const SLOTS: u32 = 16;
 
+const NONE: [u32; 0] = [];
+
 /// The slots that one scan looks at, in steps of `step` slots.
 fn looked_at(scan: &mut Scan, flows: &mut impl Flows, step: u32) -> Vec<u32> {
     let mut slots = Vec::new();
@@ -47,11 +49,11 @@ fn check<F: Flows>(flows: &mut F, mut play: impl FnMut(&mut F, usize)) {
         let slots = looked_at(&mut scan, flows, step);
         assert_eq!(slots.len(), 1, "there is one session");
         assert_eq!(looked_at(&mut scan, flows, step), slots, "once more");
-        assert_eq!(looked_at(&mut scan, flows, step), []);
+        assert_eq!(looked_at(&mut scan, flows, step), NONE);
         play(flows, last);
         assert_eq!(looked_at(&mut scan, flows, step), slots, "it has stirred");
         assert_eq!(looked_at(&mut scan, flows, step), slots, "once more");
-        assert_eq!(looked_at(&mut scan, flows, step), []);
+        assert_eq!(looked_at(&mut scan, flows, step), NONE);
     }
 }
 

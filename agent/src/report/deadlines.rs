@@ -60,6 +60,7 @@ mod tests {
     use super::*;
 
     const SECOND_NS: u64 = GRAIN_NS;
+    const NONE: [u32; 0] = [];
 
     fn due(deadlines: &mut Deadlines, until_ns: u64) -> Vec<u32> {
         let mut slots: Vec<_> = iter::from_fn(|| deadlines.pop(until_ns)).collect();
@@ -73,9 +74,9 @@ mod tests {
         deadlines.plan(0, 10 * SECOND_NS, 0);
         deadlines.plan(1, 20 * SECOND_NS, 0);
         deadlines.plan(2, 10 * SECOND_NS + 1, 0);
-        assert_eq!(due(&mut deadlines, 9 * SECOND_NS), []);
+        assert_eq!(due(&mut deadlines, 9 * SECOND_NS), NONE);
         assert_eq!(due(&mut deadlines, 10 * SECOND_NS), [0, 2]);
-        assert_eq!(due(&mut deadlines, 10 * SECOND_NS), []);
+        assert_eq!(due(&mut deadlines, 10 * SECOND_NS), NONE);
         assert_eq!(due(&mut deadlines, u64::MAX), [1]);
     }
 
@@ -84,7 +85,7 @@ mod tests {
         let mut deadlines = Deadlines::new(1);
         deadlines.plan(0, 10 * SECOND_NS, 0);
         deadlines.plan(0, 5 * SECOND_NS, 0);
-        assert_eq!(due(&mut deadlines, 9 * SECOND_NS), []);
+        assert_eq!(due(&mut deadlines, 9 * SECOND_NS), NONE);
         assert_eq!(due(&mut deadlines, 10 * SECOND_NS), [0]);
     }
 

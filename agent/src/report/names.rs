@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn a_name_is_kept_once_and_no_more_than_there_is_room_for() {
         let mut names = Names::default();
-        let ids: Vec<_> = (0..MOST + 1)
+        let ids: Vec<_> = (0..=MOST)
             .map(|number| names.keep(&format!("vpn{number}.example")))
             .collect();
         assert_eq!(ids.iter().flatten().count(), MOST);

@@ -187,7 +187,7 @@ impl Stage for Agent {
     fn play(&mut self, _: Side, packet: &[u8], time_ns: u64) -> Result<()> {
         let buffer = Buffer {
             time_ns,
-            length: packet.len() as u32,
+            length: u32::try_from(packet.len())?,
             gso: Some((1, 0)),
             ifindex: IFINDEX,
             ..Buffer::default()

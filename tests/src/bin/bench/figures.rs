@@ -28,6 +28,7 @@ pub(crate) struct Scan {
     /// Sessions in which something has changed since the last scan.
     pub(crate) active_percent: u32,
     /// Looking at each session, and reading those that have changed.
+    #[expect(clippy::struct_field_names, reason = "it is so in the JSON")]
     pub(crate) scan_ms: Sample,
     /// Reading as many records from the kernel's hash map by batches.
     pub(crate) batch_lookup_ms: Sample,

@@ -15,7 +15,7 @@ use crate::{
 const PER_SECOND: u32 = 8_000;
 
 /// How long it may take to write what that brings.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long after its tunnel came up the agent forgets how, at its next sign of life.
 const SETTLED: Duration = Duration::from_secs(61);

@@ -9,7 +9,7 @@ use std::{
 pub(crate) struct Pace {
     began: Instant,
     per_second: u32,
-    done: u64,
+    done: u32,
 }
 
 impl Pace {
@@ -26,8 +26,8 @@ impl Pace {
     pub(crate) fn wait(&mut self) {
         self.done += 1;
         // Not each by itself: the clock and the scheduler take longer than some things.
-        if self.done % 64 == 0 {
-            let due = Duration::from_secs_f64(self.done as f64 / f64::from(self.per_second));
+        if self.done.is_multiple_of(64) {
+            let due = Duration::from_secs_f64(f64::from(self.done) / f64::from(self.per_second));
             thread::sleep(due.saturating_sub(self.began.elapsed()));
         }
     }

@@ -13,10 +13,11 @@ use crate::{
 };
 
 /// Time between two scans, unless the agent is told otherwise.
-const INTERVAL: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(INTERVAL_S as u64);
+const INTERVAL_S: u32 = 10;
 
 /// How long the agent may take to write what waits to be written.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The worst that was seen of the agent.
 struct Watch {
@@ -63,7 +64,10 @@ impl Watch {
 
     fn table(&self, live: &Live, lines: &Lines) -> Result<Table> {
         let took = self.began.elapsed();
-        let cpu = (live.cpu_time()? - self.cpu_at_first).as_secs_f64() / took.as_secs_f64();
+        let cpu = live
+            .cpu_time()?
+            .saturating_sub(self.cpu_at_first)
+            .div_duration_f64(took);
         let wakeups = live.wakeups()? - self.wakeups_at_first;
         let lost = lines.lost();
         let mut table = Table::new();
@@ -73,7 +77,7 @@ impl Watch {
             ("agent's CPU", format!("{:.1} % of one", cpu * 100.0)),
             (
                 "agent's wakeups",
-                format!("{:.1} a second", wakeups as f64 / took.as_secs_f64()),
+                format!("{} a second", wakeups / took.as_secs().max(1)),
             ),
             (
                 "agent's memory, at most",
@@ -117,7 +121,7 @@ pub(crate) fn many(sessions: u32, active_percent: u32, time: Duration) -> Result
     memory::open(&mut live, &mut script, sessions)?;
     live.next_stats(PATIENCE)?;
     let mut watch = Watch::new(&live)?;
-    let mut pace = Pace::new(sessions * active_percent / 100 / INTERVAL.as_secs() as u32);
+    let mut pace = Pace::new(sessions / 100 * active_percent / INTERVAL_S);
     let (mut flow, mut beat) = (0, 0);
     let mut next_look = INTERVAL;
     while watch.began.elapsed() < time {

@@ -52,7 +52,7 @@ async fn load_and_attach() -> Result<(f64, f64)> {
     kernel.load_programs(Framing::Ethernet)?;
     let loaded = began.elapsed();
     let attachment = kernel.attach(&interface, HookChoice::Auto).await?;
-    let attached = began.elapsed() - loaded;
+    let attached = began.elapsed().saturating_sub(loaded);
     kernel.detach(attachment).await?;
     Ok((loaded.as_secs_f64() * 1e3, attached.as_secs_f64() * 1e3))
 }

@@ -91,7 +91,9 @@ fn beside(lab: &Lab, watcher: Watcher) -> Result<(f64, f64)> {
     let before = busy()?;
     let began = Instant::now();
     let gbps = iperf3(&lab.router)?;
-    let cpu = (busy()? - before).as_secs_f64() / began.elapsed().as_secs_f64();
+    let cpu = busy()?
+        .saturating_sub(before)
+        .div_duration_f64(began.elapsed());
     Ok((gbps, cpu))
 }
 

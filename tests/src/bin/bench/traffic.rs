@@ -186,8 +186,9 @@ impl Packet {
     }
 
     fn payload(&self) -> u32 {
-        let headers = IP as u32 + u32::from(self.bytes[TCP + 12] >> 4) * 4;
-        u32::from(word16(&self.bytes, LINK + 2)) - headers
+        let total = word16(&self.bytes, LINK + 2);
+        let headers = 20 + u16::from(self.bytes[TCP + 12] >> 4) * 4;
+        u32::from(total - headers)
     }
 
     /// Sequence numbers that it takes.
