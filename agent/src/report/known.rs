@@ -9,7 +9,7 @@ use sstpulse_common::{
 use super::{
     Opening,
     names::{NameId, Names},
-    told::Told,
+    told::{Rare, Told, low, whole},
     watched::{Look, Watched},
 };
 use crate::{
@@ -35,8 +35,6 @@ const SETTLED_NS: u64 = 60_000_000_000;
 /// most don't have is in boxes.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// Makes its identifier.
-    pub(super) number: u64,
     /// What was told of its counts.
     pub(super) told: Told,
     opening: OpeningOf,
@@ -47,6 +45,12 @@ pub(super) struct Known {
     /// When the client was last seen to have sent data.
     client_spoke_ns: u64,
     trouble: Option<Box<Trouble>>,
+    /// The end of the last time that nothing was sent either way for long; 0 if there was none.
+    quiet_until_ns: u64,
+    /// How long that lasted, in milliseconds.
+    quiet_ms: u32,
+    /// Which session of the run it is: the last 32 bits of that.
+    number: u32,
     /// What the client had sent at the last look, in bytes: the last 32 bits of it.
     client_bytes: u32,
     /// It has ended, and lingers.
@@ -76,10 +80,11 @@ enum OpeningOf {
 struct Trouble {
     /// It is looked at again and again.
     watched: Option<Box<Watched>>,
+    /// What was told of both sides.
+    told: Option<Box<[Rare; 2]>>,
     resets: Vec<Reset>,
-    timeouts: Option<Timeouts>,
+    timeouts: Option<Box<Timeouts>>,
     stalls: u32,
-    quiet: Option<Quiet>,
     /// When the first FIN or RST was seen; 0 if none was.
     closing_ns: u64,
     /// How long the round-trip time was inflated.
@@ -110,18 +115,40 @@ impl Known {
             OpeningOf::GoesOn(Box::default())
         };
         Self {
-            number,
             told: Told::default(),
             opening,
             seen_ns: start_ns,
             looked_ns: start_ns,
             client_spoke_ns: start_ns,
             trouble: None,
+            quiet_until_ns: 0,
+            quiet_ms: 0,
+            number: low(number),
             client_bytes: 0,
             ending: false,
             tls_told: false,
             look_planned: false,
         }
+    }
+
+    /// Which session of the run it is, if so many have begun.
+    pub(super) const fn number(&self, begun: u64) -> u64 {
+        whole(self.number, begun)
+    }
+
+    /// What came of a side since it was last told of, by what its record counts now.
+    pub(super) fn tell(&mut self, side: Side, now: &Counters) -> Counters {
+        let told = self
+            .trouble
+            .as_deref()
+            .and_then(|trouble| trouble.told.as_deref());
+        let earlier = told.map_or_else(Rare::default, |told| told[side as usize]);
+        let mut rare = earlier;
+        let since = self.told.tell(side, now, &mut rare);
+        if rare != earlier {
+            self.trouble().told.get_or_insert_default()[side as usize] = rare;
+        }
+        since
     }
 
     /// Takes a piece of the session's opening in. True if nothing more is wanted of it.
@@ -260,7 +287,7 @@ impl Known {
         {
             return;
         }
-        trouble.timeouts = Some(Timeouts::first(notice, record));
+        trouble.timeouts = Some(Box::new(Timeouts::first(notice, record)));
     }
 
     /// Takes a look at the record at `now`; `passed_ns` is when the segment passed that is
@@ -283,7 +310,8 @@ impl Known {
             };
             // Between timeouts, the server waits for an answer: that is no idleness.
             if quiet.lasted_ns() >= QUIET_NS && self.timeouts(record).is_none() {
-                self.trouble().quiet = Some(quiet);
+                self.quiet_until_ns = quiet.until_ns;
+                self.quiet_ms = u32::try_from(quiet.lasted_ns() / 1_000_000).unwrap_or(u32::MAX);
             }
             self.seen_ns = seen_ns;
         }
@@ -302,7 +330,7 @@ impl Known {
 
     /// The timeouts in a row after which the client has acknowledged nothing.
     pub(super) fn timeouts(&self, record: &SessionRecord) -> Option<Timeouts> {
-        let timeouts = self.trouble.as_deref()?.timeouts?;
+        let timeouts = *self.trouble.as_deref()?.timeouts.as_deref()?;
         (timeouts.acknowledged == record.from_client.ack).then_some(timeouts)
     }
 
@@ -348,6 +376,15 @@ impl Known {
         self.trouble().watched = watched.map(Box::new);
     }
 
+    /// The last time that nothing was sent either way for long.
+    fn quiet(&self) -> Option<Quiet> {
+        let lasted_ns = u64::from(self.quiet_ms) * 1_000_000;
+        (self.quiet_until_ns != 0).then(|| Quiet {
+            since_ns: self.quiet_until_ns.saturating_sub(lasted_ns),
+            until_ns: self.quiet_until_ns,
+        })
+    }
+
     fn trouble(&mut self) -> &mut Trouble {
         self.trouble.get_or_insert_default()
     }
@@ -378,7 +415,7 @@ impl Known {
         let closing_ns = self.closing_ns();
         let sayings = Sayings::of(record, self.record_size(), end_ns, was_up, closing_ns);
         let trouble = self.trouble.as_deref();
-        let timeouts = trouble.and_then(|trouble| trouble.timeouts);
+        let timeouts = trouble.and_then(|trouble| trouble.timeouts.as_deref().copied());
         Facts {
             end,
             record,
@@ -392,7 +429,7 @@ impl Known {
             resets: trouble.map_or(&[], |trouble| trouble.resets.as_slice()),
             timeouts,
             stalls: trouble.map_or(0, |trouble| trouble.stalls),
-            quiet: trouble.and_then(|trouble| trouble.quiet),
+            quiet: self.quiet(),
             rtt_inflated_percent: crate::diagnosis::percent(
                 trouble.map_or(0, |trouble| trouble.inflated_ns),
                 end_ns.saturating_sub(record.head.start_ns),

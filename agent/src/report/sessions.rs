@@ -67,6 +67,25 @@ pub struct Periods {
     pub dead_after: Duration,
 }
 
+/// What makes identifiers.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// Random: it differs between runs.
+    number: u32,
+    /// Sessions that have begun.
+    begun: u64,
+}
+
+impl Run {
+    /// The identifier of a session.
+    const fn id(self, known: &Known) -> SessionId {
+        SessionId {
+            run: self.number,
+            number: known.number(self.begun),
+        }
+    }
+}
+
 /// All sessions.
 pub struct Sessions {
     table: Table,
@@ -74,9 +93,7 @@ pub struct Sessions {
     /// Up to when deadlines belong to the scan that goes on; `None` between scans.
     scanning_ns: Option<u64>,
     periods: Periods,
-    /// Random; makes identifiers differ between runs.
-    run: u32,
-    numbered: u64,
+    run: Run,
     ending: VecDeque<Due>,
     retired: VecDeque<Due>,
     /// Looks at single sessions that are planned, the next one first. A session may have gone
@@ -107,8 +124,10 @@ impl Sessions {
             scan: Scan::new(capacity),
             scanning_ns: None,
             periods,
-            run,
-            numbered: 0,
+            run: Run {
+                number: run,
+                begun: 0,
+            },
             ending: VecDeque::new(),
             retired: VecDeque::new(),
             looks: BinaryHeap::new(),
@@ -378,8 +397,8 @@ impl Sessions {
         if record.head.state == SlotState::FREE {
             return;
         }
-        self.numbered += 1;
-        let known = Known::new(self.numbered, &record);
+        self.run.begun += 1;
+        let known = Known::new(self.run.begun, &record);
         self.stats.live += 1;
         self.stats.started += 1;
         if seen_from(&record) == SeenFrom::Midstream {
@@ -498,8 +517,8 @@ impl Sessions {
         known.settle(now, &mut self.names);
         let from_client = Counters::of(&record.from_client, &record.from_server, now);
         let from_server = Counters::of(&record.from_server, &record.from_client, now);
-        let client_delta = known.told.tell(Side::Client, &from_client);
-        let server_delta = known.told.tell(Side::Server, &from_server);
+        let client_delta = known.tell(Side::Client, &from_client);
+        let server_delta = known.tell(Side::Server, &from_server);
         let rtt = record.head.rtt;
         let timeouts = known.timeouts(record);
         let interval = Interval {
@@ -679,11 +698,7 @@ impl Sessions {
             _ => {}
         }
         if verdict.code.is_loss() {
-            let id = SessionId {
-                run: self.run,
-                number: known.number,
-            };
-            self.recent.lost(client, id, heard_ns);
+            self.recent.lost(client, self.run.id(known), heard_ns);
         }
         Some(verdict)
     }
@@ -703,10 +718,7 @@ impl Sessions {
             return;
         };
         teller.across.ended(&End {
-            id: SessionId {
-                run: self.run,
-                number: known.number,
-            },
+            id: self.run.id(known),
             key: &record.head.key,
             verdict,
             closed_ns: known.closing_ns().unwrap_or(last_seen_ns(record)),
@@ -761,14 +773,11 @@ impl Sessions {
 }
 
 /// Which session a line of the time `now` is about.
-fn about(run: u32, lines: &Lines, record: &SessionRecord, known: &Known, now: u64) -> About {
+fn about(run: Run, lines: &Lines, record: &SessionRecord, known: &Known, now: u64) -> About {
     let start_ns = record.head.start_ns;
     About {
         session: Session {
-            id: SessionId {
-                run,
-                number: known.number,
-            },
+            id: run.id(known),
             start: lines.time(start_ns),
             duration_ms: now.saturating_sub(start_ns) / 1_000_000,
             seen_from: seen_from(record),

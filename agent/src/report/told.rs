@@ -7,12 +7,9 @@ use sstpulse_common::Side;
 
 use crate::event::{Counters, ZeroWindow};
 
-/// What was told of both sides.
+/// What was told of both sides, but for what is [rare](Rare).
 #[derive(Debug, Default)]
-pub(super) struct Told {
-    sides: [Usual; 2],
-    rare: Option<Box<[Rare; 2]>>,
-}
+pub(super) struct Told([Usual; 2]);
 
 /// What every session has.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,9 +21,9 @@ struct Usual {
     duplicate_acks: u32,
 }
 
-/// What most have not.
+/// What was told of a side that most sessions never have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Rare {
+pub(super) struct Rare {
     spurious_retransmits: u32,
     out_of_order: u32,
     zero_window: ZeroWindow,
@@ -39,20 +36,21 @@ struct Rare {
 impl Told {
     /// Whether a side has sent nothing since.
     pub(super) fn is_all_of(&self, side: Side, segments: u64) -> bool {
-        self.sides[side as usize].segments == low(segments)
+        self.0[side as usize].segments == low(segments)
     }
 
-    /// What came of a side since, by what its record counts now, which is told with that.
-    pub(super) fn tell(&mut self, side: Side, now: &Counters) -> Counters {
-        let since = now.since(&self.earlier(side, now));
-        self.sides[side as usize] = Usual {
+    /// What came of a side since, by what its record counts now, which is told with that. What
+    /// of it is rare is told in `rare`.
+    pub(super) fn tell(&mut self, side: Side, now: &Counters, rare: &mut Rare) -> Counters {
+        let since = now.since(&self.earlier(side, now, *rare));
+        self.0[side as usize] = Usual {
             bytes: now.bytes,
             segments: low(now.segments),
             retransmitted_bytes: low(now.retransmitted_bytes),
             retransmits: now.retransmits,
             duplicate_acks: now.duplicate_acks,
         };
-        let rare = Rare {
+        *rare = Rare {
             spurious_retransmits: now.spurious_retransmits,
             out_of_order: now.out_of_order,
             zero_window: now.zero_window,
@@ -61,21 +59,18 @@ impl Told {
             resets: now.resets,
             fins: now.fins,
         };
-        if self.rare.is_some() || rare != Rare::default() {
-            self.rare.get_or_insert_default()[side as usize] = rare;
-        }
         since
     }
 
     /// What was counted of a side when it was last told of.
-    fn earlier(&self, side: Side, now: &Counters) -> Counters {
+    fn earlier(&self, side: Side, now: &Counters, rare: Rare) -> Counters {
         let Usual {
             bytes,
             segments,
             retransmitted_bytes,
             retransmits,
             duplicate_acks,
-        } = self.sides[side as usize];
+        } = self.0[side as usize];
         let Rare {
             spurious_retransmits,
             out_of_order,
@@ -84,11 +79,7 @@ impl Told {
             keepalives,
             resets,
             fins,
-        } = self
-            .rare
-            .as_ref()
-            .map(|rare| rare[side as usize])
-            .unwrap_or_default();
+        } = rare;
         Counters {
             bytes,
             segments: whole(segments, now.segments),
@@ -108,12 +99,12 @@ impl Told {
 
 /// The last 32 bits of a count.
 #[expect(clippy::cast_possible_truncation, reason = "they are what is wanted")]
-const fn low(count: u64) -> u32 {
+pub(super) const fn low(count: u64) -> u32 {
     count as u32
 }
 
 /// The count whose last 32 bits these are, and that is no further from `now` than they tell.
-const fn whole(count: u32, now: u64) -> u64 {
+pub(super) const fn whole(count: u32, now: u64) -> u64 {
     now.saturating_sub(low(now).wrapping_sub(count) as u64)
 }
 
@@ -123,16 +114,16 @@ mod tests {
 
     #[test]
     fn differences_survive_32_bits() {
-        let mut told = Told::default();
+        let (mut told, mut rare) = (Told::default(), Rare::default());
         let mut now = Counters {
             segments: u64::from(u32::MAX) - 1,
             retransmitted_bytes: 7,
             ..Counters::default()
         };
-        assert_eq!(told.tell(Side::Client, &now), now);
+        assert_eq!(told.tell(Side::Client, &now, &mut rare), now);
         now.segments += 5;
         now.keepalives = 1;
-        let since = told.tell(Side::Client, &now);
+        let since = told.tell(Side::Client, &now, &mut rare);
         assert_eq!((since.segments, since.keepalives), (5, 1));
         assert_eq!(since.retransmitted_bytes, 0);
         assert!(told.is_all_of(Side::Client, now.segments));

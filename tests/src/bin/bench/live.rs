@@ -21,6 +21,7 @@ use nix::{
 use serde_json::Value;
 use sstpulse::kernel::{PacketContext, RunningPrograms};
 use sstpulse_common::{Framing, Side};
+use tempfile::TempDir;
 
 use crate::traffic::Stage;
 
@@ -63,10 +64,16 @@ impl Live {
     /// Starts one with room for so many sessions.
     pub(crate) fn start(sessions: u32) -> Result<Self> {
         let lab = Lab::new()?;
+        let folder = TempDir::new()?;
+        let configuration = folder.path().join("sstpulse.toml");
+        // On a slow machine, it takes minutes until the first session is heard of again.
+        fs::write(&configuration, "[thresholds]\nhello = \"10m\"\n")?;
         let mut command = Command::new(binary("sstpulse")?);
         command
             .args(["run", "--interface", SERVER_INTERFACE, "--max-sessions"])
             .arg(sessions.to_string())
+            .arg("--config")
+            .arg(&configuration)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut process = lab.server.spawn_process(&mut command)?;
