@@ -27,10 +27,6 @@ const STALL_NS: u64 = 1_000_000_000;
 /// RSTs of the client that are remembered.
 const MOST_RESETS: usize = 8;
 
-/// How long after it came up a tunnel's beginning may still matter: what a server says to
-/// refuse it, it says at once.
-const SETTLED_NS: u64 = 60_000_000_000;
-
 /// What the agent knows of a session besides its record. There may be a million of them: what
 /// most don't have is in boxes.
 #[derive(Debug)]
@@ -183,12 +179,12 @@ impl Known {
         }
     }
 
-    /// Forgets how the tunnel came up, once that is long ago and was told.
-    pub(super) fn settle(&mut self, now: u64, names: &mut Names) {
+    /// Forgets how the tunnel came up, if that was before `then_ns` and was told.
+    pub(super) fn settle(&mut self, then_ns: u64, names: &mut Names) {
         let OpeningOf::Over(facts) = &self.opening else {
             return;
         };
-        let Some(suite) = facts.settles(now.saturating_sub(SETTLED_NS)) else {
+        let Some(suite) = facts.settles(then_ns) else {
             return;
         };
         let name = match &facts.hellos.server_name {
@@ -199,7 +195,7 @@ impl Known {
             },
             None => None,
         };
-        if self.tls_told {
+        if self.tls_told && self.closing_ns().is_none() {
             self.opening = OpeningOf::Settled(suite, name);
         }
     }

@@ -49,7 +49,7 @@ const TROUBLE: Told =
 /// Slots that a step of a scan passes over at most, and sessions that it looks at. Either
 /// takes less than a millisecond.
 const STEP_SLOTS: u32 = 32_768;
-const STEP_LOOKS: u32 = 512;
+const STEP_LOOKS: u32 = 256;
 
 /// Sessions that are ended at once, and slots that are freed.
 const MOST_ENDED: usize = 128;
@@ -493,6 +493,7 @@ impl Sessions {
         let all_told = known.told.is_all_of(Side::Client, client.segments)
             && known.told.is_all_of(Side::Server, server.segments);
         let ended = has_ended(&record);
+        self.settle_down(slot, now);
         if !all_told {
             self.health(teller, &record, slot, now);
         } else if !ended {
@@ -507,6 +508,17 @@ impl Sessions {
         }
     }
 
+    /// Forgets of a tunnel how it came up, once a server that refuses it would have done so.
+    fn settle_down(&mut self, slot: u32, now: u64) {
+        /// What a server takes to refuse and to close, and the agent to be told.
+        const AT_ONCE_NS: u64 = 3_000_000_000;
+
+        let refusal_ns = nanoseconds(self.thresholds.goodbye).saturating_add(AT_ONCE_NS);
+        if let Some(known) = self.table.live_mut(slot) {
+            known.settle(now.saturating_sub(refusal_ns), &mut self.names);
+        }
+    }
+
     /// Tells what has changed in a session.
     fn health(&mut self, teller: &mut Teller<'_>, record: &SessionRecord, slot: u32, now: u64) {
         let run = self.run;
@@ -514,7 +526,6 @@ impl Sessions {
             return;
         };
         known.look(record, now, None);
-        known.settle(now, &mut self.names);
         let from_client = Counters::of(&record.from_client, &record.from_server, now);
         let from_server = Counters::of(&record.from_server, &record.from_client, now);
         let client_delta = known.tell(Side::Client, &from_client);
