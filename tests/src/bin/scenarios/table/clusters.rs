@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lab::{
     links::{self, Via},
-    sstp::{Ending, Step, Timeline, Traffic},
+    sstp::{Ending, Session, Step, Timeline, Traffic},
 };
 
 use super::{PINGS, Scenario, briefly, cluster, is, millis, surely};
@@ -102,12 +102,7 @@ fn middlebox(stage: &Stage) -> Result<()> {
     spared.from = Some(client_address(9));
     spared.timeline = Timeline::carry(PINGS, millis(4_000), Ending::Disconnect);
     let spared = stage.connect(&spared)?;
-    let mut sessions = Vec::new();
-    for number in 1..=3 {
-        let mut options = stage.client_options()?;
-        options.from = Some(client_address(number));
-        sessions.push(stage.connect(&options)?);
-    }
+    let sessions = three_clients(stage)?;
     pass(millis(800));
     for session in &sessions {
         let usual = stage.usual_ttl(session)?;
@@ -117,17 +112,23 @@ fn middlebox(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// Sessions of three clients, once their tunnels are up.
+fn three_clients(stage: &Stage) -> Result<Vec<Session>> {
+    (1..=3)
+        .map(|number| {
+            let mut options = stage.client_options()?;
+            options.from = Some(client_address(number));
+            stage.connect(&options)
+        })
+        .collect()
+}
+
 fn outage(stage: &Stage) -> Result<()> {
     let mut server = stage.server_options()?;
     server.keepalive.hello = None;
     server.timeline = Timeline::of(vec![], Ending::ByPeer(PINGS));
     stage.serve(&server)?;
-    let mut sessions = Vec::new();
-    for number in 1..=3 {
-        let mut options = stage.client_options()?;
-        options.from = Some(client_address(number));
-        sessions.push(stage.connect(&options)?);
-    }
+    let _sessions = three_clients(stage)?;
     pass(millis(500));
     stage.cut();
     // Long enough for the server to send again a few times.
@@ -145,12 +146,7 @@ fn forgotten(stage: &Stage) -> Result<()> {
     };
     server.timeline = Timeline::of(vec![idle], Ending::ByPeer(PINGS));
     stage.serve(&server)?;
-    let mut sessions = Vec::new();
-    for number in 1..=3 {
-        let mut options = stage.client_options()?;
-        options.from = Some(client_address(number));
-        sessions.push(stage.connect(&options)?);
-    }
+    let _sessions = three_clients(stage)?;
     pass(millis(1_000));
     stage.cut();
     pass(millis(11_500));
