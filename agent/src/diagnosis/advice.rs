@@ -11,7 +11,8 @@ pub const fn advice(code: Code) -> &'static str {
     match code {
         Code::CleanClient | Code::CleanServer => "Nothing: the session was ended on purpose.",
         Code::NotSstp => {
-            "Nothing, if other services share this port; else find out who speaks HTTPS here."
+            "Nothing, if other services share this port; if it is by the server, find out why it \
+             speaks no TLS here; else who uses this port for something else."
         }
         Code::Probe => "Nothing: health checks and scans look like this.",
         Code::TlsCertificateRejected => {

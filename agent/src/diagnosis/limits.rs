@@ -1,10 +1,10 @@
 //! Where `cluster.anomaly` draws its lines.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::thresholds::duration;
+use super::thresholds::{duration, percent};
 
 /// Where `cluster.anomaly` draws its lines: the `[limits]` of the configuration. The defaults
 /// are for servers small and large: what a few sessions do is no cluster, nor what a few of
@@ -25,6 +25,7 @@ pub struct ClusterLimits {
     #[serde(deserialize_with = "factor")]
     pub baseline_factor: f32,
     /// Fewer drops, failures, attempts or sessions than this say nothing about a rate.
+    #[serde(deserialize_with = "at_least_one")]
     pub least: u32,
     /// A cluster has at least this share of the sessions that were open, in percent: on a large
     /// server, a few always fail alike.
@@ -49,15 +50,8 @@ impl Default for ClusterLimits {
     }
 }
 
-fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-    let given = f32::deserialize(deserializer)?;
-    if (0.0..=100.0).contains(&given) {
-        Ok(given)
-    } else {
-        Err(D::Error::custom(format!(
-            "{given} is no percentage; it goes from 0 to 100"
-        )))
-    }
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    NonZeroU32::deserialize(deserializer).map(NonZeroU32::get)
 }
 
 fn factor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
@@ -85,6 +79,8 @@ mod tests {
             "baseline-factor = 1.0",
             "baseline-factor = inf",
             "least = -1",
+            "least = 0",
+            "calm = \"0s\"",
             "rtt = \"-1s\"",
             "rtts = \"1s\"",
         ] {

@@ -49,10 +49,13 @@ pub struct Thresholds {
     #[serde(deserialize_with = "duration")]
     pub together: Duration,
     /// How many sessions must end alike for that.
+    #[serde(deserialize_with = "several")]
     pub alike: u32,
     /// Segments sent again, of hundred, from which on a session suffers.
+    #[serde(deserialize_with = "percent")]
     pub loss_percent: f32,
     /// The same from which on it is unusable.
+    #[serde(deserialize_with = "percent")]
     pub loss_critical_percent: f32,
     /// By how much the TTL of a RST must differ to be somebody else's.
     pub ttl_difference: u8,
@@ -90,9 +93,63 @@ impl Default for Thresholds {
     }
 }
 
-/// Reads a time that is not negative.
+/// The longest time that makes sense: nothing is waited for longer than a day.
+const MOST: Duration = Duration::from_hours(24);
+
+/// Reads a time of a millisecond to a day.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let given = SignedDuration::deserialize(deserializer)?;
-    Duration::try_from(given)
-        .map_err(|_| D::Error::custom(format!("{given:#} is negative; a time can't be")))
+    match Duration::try_from(given) {
+        Ok(time) if (Duration::from_millis(1)..=MOST).contains(&time) => Ok(time),
+        _ => Err(D::Error::custom(format!(
+            "{given:#} is no such time; it goes from 1ms to 24h"
+        ))),
+    }
+}
+
+/// Reads a share of 0 to 100.
+pub(super) fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    let given = f32::deserialize(deserializer)?;
+    if (0.0..=100.0).contains(&given) {
+        Ok(given)
+    } else {
+        Err(D::Error::custom(format!(
+            "{given} is no percentage; it goes from 0 to 100"
+        )))
+    }
+}
+
+/// Reads how many are several.
+fn several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        few @ (0 | 1) => Err(D::Error::custom(format!(
+            "{few} is not several; it goes from 2 on"
+        ))),
+        several => Ok(several),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for wrong in [
+            "hello = \"0s\"",
+            "hello = \"-1s\"",
+            "hello = \"9000000h\"",
+            "stall = \"0s\"",
+            "alike = 0",
+            "alike = 1",
+            "loss-percent = -1.0",
+            "loss-percent = nan",
+            "loss-critical-percent = 101.0",
+            "helo = \"60s\"",
+        ] {
+            assert!(toml::from_str::<Thresholds>(wrong).is_err(), "{wrong}");
+        }
+        let given: Thresholds = toml::from_str("hello = \"24h\"\nalike = 2").unwrap();
+        assert_eq!((given.hello, given.alike), (MOST, 2));
+    }
 }

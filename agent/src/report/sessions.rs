@@ -734,7 +734,11 @@ impl Sessions {
             verdict,
             closed_ns: known.closing_ns().unwrap_or(last_seen_ns(record)),
             heard_ns: record.from_client.last_seen_ns,
-            was_up: known.reached().is_none_or(|phase| phase >= Phase::Up),
+            was_up: known.reached().map_or_else(
+                // One that found no room at first is seen from the middle on as well.
+                || record.from_client.bytes > 0,
+                |phase| phase >= Phase::Up,
+            ),
             server_name: known.server_name(&self.names),
         });
     }

@@ -220,6 +220,8 @@ pub struct TlsFacts {
     pub alert: Option<Alert>,
     /// Whether this is SSTP; `None` while it may still be.
     pub sstp: Option<bool>,
+    /// Who spoke something else than TLS.
+    pub foreign: Option<Side>,
     /// Bytes that the server sent before the client went on, headers of records included.
     pub server_flight_bytes: u32,
     /// Application records of the client after the handshake and before Call Connect Request;
@@ -417,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_million_of_them_fit_into_memory() {
-        assert!(size_of::<TlsFacts>() <= 160, "{}", size_of::<TlsFacts>());
+        assert!(size_of::<TlsFacts>() <= 168, "{}", size_of::<TlsFacts>());
     }
 
     #[test]

@@ -123,6 +123,7 @@ impl Records for HalfOfTalk<'_> {
         // Whatever looked like TLS was none either.
         self.talk.facts = TlsFacts::default();
         self.talk.facts.sstp = Some(false);
+        self.talk.facts.foreign = Some(self.side);
     }
 }
 

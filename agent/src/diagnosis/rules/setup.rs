@@ -76,11 +76,25 @@ pub(super) fn certificate_rejected(facts: &Facts<'_>, _: &Thresholds) -> Option<
     left_after_answer.then(|| finding(Confidence::Low, None))
 }
 
+/// The client asked for no tunnel: its words say so, or there are more of them than any set-up
+/// takes.
 pub(super) fn not_sstp(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
+    /// More than both sides say until a tunnel is asked for, in bytes.
+    const MUCH: u64 = 64 << 10;
+
     let tls = facts.tls?;
-    (tls.sstp == Some(false)).then(|| Finding {
-        confidence: Confidence::High,
-        by: Party::Client,
+    let much = facts.record.from_client.bytes + facts.record.from_server.bytes > MUCH;
+    let readable = !tls.incomplete && tls.record_size().is_some();
+    let confidence = if tls.sstp == Some(false) {
+        Confidence::High
+    } else if much && readable && stopped_in(facts, &[Phase::Http]) {
+        Confidence::Medium
+    } else {
+        return None;
+    };
+    Some(Finding {
+        confidence,
+        by: tls.foreign.map_or(Party::Client, party),
         evidence: Evidence {
             age_ms: Some(milliseconds(facts.age_ns())),
             client_records: Some(tls.client_records_before_connect),
@@ -295,7 +309,9 @@ pub(super) fn probe(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Findin
         && facts.age_ns() >= nanoseconds(thresholds.client_hello_silence);
     let left = facts.end.by == CloseBy::Client && !waited;
     let content = first_goodbye(facts, thresholds).is_some();
-    (early && (said_nothing || left || content)).then(|| Finding {
+    // Where bytes are missing, there may have been more to it.
+    let read = facts.tls.is_none_or(|tls| !tls.incomplete);
+    (early && read && (said_nothing || left || content)).then(|| Finding {
         confidence: Confidence::Medium,
         by: Party::Client,
         evidence: Evidence {

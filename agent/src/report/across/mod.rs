@@ -37,7 +37,7 @@ use crate::{
     diagnosis::{ClusterLimits, Thresholds},
     event::{
         AnomalyState, AttemptOutcome, Cluster, ClusterAnomaly, ClusterCode, ClusterEvidence, Code,
-        Confidence, Counters, Event, Rates, Scope, SessionId, Verdict,
+        Confidence, Counters, Event, Party, Rates, Scope, SessionId, Verdict,
     },
 };
 
@@ -140,7 +140,9 @@ impl Across {
         match end.verdict.code {
             code if end.was_up && code.is_loss() => self.ledger.dropped(name, member),
             _ if end.was_up => self.ledger.ended(name),
-            Code::Probe | Code::NotSstp => {}
+            Code::Probe => {}
+            // Unless it was the server that spoke no TLS.
+            Code::NotSstp if end.verdict.by == Party::Client => {}
             _ => self.ledger.failed(name, member),
         }
         if let Some(sign) = sign::of_session(end, self.hello_ms) {
