@@ -13,6 +13,7 @@ pub(crate) fn table(lines: &[Line]) -> Table {
     table.load_style(UTF8_FULL_CONDENSED).set_header([
         "what was done",
         "what sstpulse says",
+        "how it ended",
         "after",
         "from client",
         "from server",
@@ -39,7 +40,11 @@ pub(crate) fn table(lines: &[Line]) -> Table {
     table
 }
 
-fn ended(name: &str, end: &SessionEnd) -> [String; 8] {
+fn ended(name: &str, end: &SessionEnd) -> [String; 9] {
+    let verdict = end
+        .verdict
+        .as_ref()
+        .map_or_else(|| "-".into(), |verdict| verdict.code.clone());
     let by = match end.end.how.as_str() {
         "dead" => "silence".into(),
         how => format!("{how} by {}", end.end.by),
@@ -49,6 +54,7 @@ fn ended(name: &str, end: &SessionEnd) -> [String; 8] {
     let stall = &end.from_client.zero_window;
     [
         name.into(),
+        verdict,
         by,
         format!("{:.1} s", as_f64(end.session.duration_ms) / 1_000.0),
         kib(end.from_client.bytes),
@@ -65,14 +71,16 @@ fn ended(name: &str, end: &SessionEnd) -> [String; 8] {
     ]
 }
 
-fn attempted(name: &str, attempt: &AttemptFailed) -> [String; 8] {
+fn attempted(name: &str, attempt: &AttemptFailed) -> [String; 9] {
     let none = || String::from("-");
+    let syns = match attempt.attempt.syns {
+        1 => "1 SYN".into(),
+        syns => format!("{syns} SYNs"),
+    };
     [
         name.into(),
-        format!(
-            "{} ({} SYNs)",
-            attempt.attempt.outcome, attempt.attempt.syns
-        ),
+        attempt.verdict.code.clone(),
+        syns,
         format!("{:.1} s", as_f64(attempt.attempt.duration_ms) / 1_000.0),
         none(),
         none(),
