@@ -3,18 +3,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    num::NonZeroU32,
     path::Path,
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use lab::{accuracy::captures_folder, agent::binary, events::Line};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sstpulse::{
+    cli::ConfigFile,
     diagnosis::{ClusterLimits, RULES, Thresholds, advice},
     event::{ClusterCode, Code},
-    settings::Settings,
+    settings::{Config, Settings},
 };
 
 fn read(file: &str) -> Result<String> {
@@ -172,6 +174,54 @@ fn each_threshold_is_named_with_its_default() -> Result<()> {
         );
         assert!(document.contains(&format!("| `{name}` |")), "{name}");
     }
+    Ok(())
+}
+
+/// What the tables take in the kernel, in bytes.
+fn kernel_bytes(max_sessions: Option<u32>) -> Result<u64> {
+    let settings = Settings {
+        interface: vec!["eth0".into()],
+        max_sessions: max_sessions.and_then(NonZeroU32::new),
+        ..Settings::default()
+    };
+    let config = Config::resolve(settings, &ConfigFile { config: None });
+    let config = config.map_err(|failure| anyhow!("{failure}"))?;
+    Ok(config.limits.bytes())
+}
+
+#[test]
+fn kernel_memory_is_what_is_told() -> Result<()> {
+    let bytes = kernel_bytes(None)?;
+    let default = format!("{} MiB by default", bytes >> 20);
+    assert!(
+        read("docs/compatibility.md")?.contains(&default),
+        "{default}"
+    );
+    let events = read("docs/events.md")?;
+    let start: Value = blocks(&events, "json")
+        .into_iter()
+        .map(serde_json::from_str)
+        .find(|sample: &serde_json::Result<Value>| {
+            sample
+                .as_ref()
+                .is_ok_and(|sample| sample["type"] == "agent.start")
+        })
+        .context("there is no sample")??;
+    assert_eq!(start["kernel_bytes"], bytes);
+
+    let readme = one_line(&read("README.md")?);
+    let told = "some 400 bytes of kernel memory for each of `--max-sessions`, and at most 36 MiB";
+    assert!(readme.contains(told));
+    // The index has a power of two of buckets: as few as these, and one session more.
+    for doublings in 0..22 {
+        for sessions in [1 << doublings, (1 << doublings) + 1] {
+            let bytes = kernel_bytes(Some(sessions))?;
+            let most = u64::from(sessions) * 400 + (36 << 20);
+            assert!(bytes <= most, "{bytes} bytes for {sessions} sessions");
+        }
+    }
+    let more = kernel_bytes(Some(4_000_000))? - kernel_bytes(Some(2_000_000))?;
+    assert!((380..=420).contains(&(more / 2_000_000)), "{more} bytes");
     Ok(())
 }
 
