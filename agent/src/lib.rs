@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod clock;
 pub mod commands;
+mod counted;
 pub mod diagnosis;
 pub mod event;
 pub mod failure;

@@ -2,10 +2,13 @@
 //! up nobody; what it can't take is dropped, in batches of whole lines, and each counted.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
     mem,
-    os::fd::AsFd as _,
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,7 +20,13 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use nix::{
+    fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl},
+    unistd::{AccessFlags, faccessat},
+};
 use tokio::sync::Notify;
+
+use crate::counted::counted;
 
 /// Bytes that may wait to be written: seconds of a busy host's lines.
 const MOST_WAITING: usize = 32 << 20;
@@ -229,8 +238,8 @@ impl Output {
         }
         if self.shared.failing.load(Ordering::Relaxed) {
             bail!(
-                "the last lines could not be written; {} lines are lost in all",
-                self.failed()
+                "the last lines could not be written; lost in all: {}",
+                counted(self.failed(), "line")
             );
         }
         Ok(())
@@ -345,12 +354,61 @@ impl Writer {
     }
 }
 
+/// Opens a file to be appended to. One that isn't there is made.
 fn open(path: &Path) -> anyhow::Result<File> {
-    OpenOptions::new()
+    open_or(path, true).with_context(|| describe(path))
+}
+
+/// Whether a file could be opened to be appended to. Makes none.
+pub fn probe(path: &Path) -> anyhow::Result<()> {
+    match open_or(path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => may_be_made(path),
+        opened => opened.map(|_| ()),
+    }
+    .with_context(|| describe(path))
+}
+
+fn describe(path: &Path) -> String {
+    format!("can't open the output file {}", path.display())
+}
+
+/// Opens a file to be appended to, and makes it if it isn't there and may be made. A FIFO that
+/// nobody reads would hold up whoever opens it until somebody does.
+fn open_or(path: &Path, make: bool) -> io::Result<File> {
+    let opened = OpenOptions::new()
         .append(true)
-        .create(true)
-        .open(path)
-        .with_context(|| format!("can't open the output file {}", path.display()))
+        .create(make)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) && is_fifo(path) => {
+            let unread = format!("nobody reads {} yet", path.display());
+            return Err(io::Error::new(io::ErrorKind::NotConnected, unread));
+        }
+        opened => opened?,
+    };
+    // The thread that writes may wait for a reader.
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+    fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+    Ok(file)
+}
+
+fn is_fifo(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+/// Whether the kernel would let this process make a file that isn't there.
+fn may_be_made(path: &Path) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    // A link to what isn't there: the file would be made where it leads.
+    if let Ok(target) = fs::read_link(path) {
+        return may_be_made(&folder.join(target));
+    }
+    let mode = AccessFlags::W_OK | AccessFlags::X_OK;
+    Ok(faccessat(AT_FDCWD, folder, mode, AtFlags::AT_EACCESS)?)
 }
 
 fn line_count(lines: &[u8]) -> u64 {

@@ -62,7 +62,7 @@ pub struct Settings {
     #[arg(long, env = "SSTPULSE_DEAD_AFTER", value_name = "TIME", value_parser = time)]
     pub dead_after: Option<SignedDuration>,
 
-    /// Sessions that can be followed at once; each takes 500 bytes of kernel memory
+    /// Sessions that can be followed at once; each takes some 400 bytes of kernel memory
     /// [default: 65536]
     #[arg(long, env = "SSTPULSE_MAX_SESSIONS", value_name = "COUNT")]
     pub max_sessions: Option<NonZeroU32>,
@@ -147,6 +147,12 @@ impl Config {
         }
         if let Some(name) = twice(&interfaces) {
             bail!("interface {name} is named twice; name it once");
+        }
+        if output
+            .as_ref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
+            bail!("output names no file; leave it out to write to stdout");
         }
         if ports.contains(&0) {
             bail!("port 0 can't be watched; name a port from 1 to 65535");
@@ -233,7 +239,7 @@ fn duration(
     match Duration::try_from(given) {
         Ok(duration) if (LEAST_TIME..=most).contains(&duration) => Ok(duration),
         _ => bail!(
-            "{name} {given:#} is out of range; it goes from 100ms to {} hours",
+            "{name} {given:#} is out of range; it goes from 100ms to {}h",
             most.as_secs() / 3_600
         ),
     }
@@ -295,6 +301,7 @@ mod tests {
         for wrong in [
             "interface = \"\"",
             "interface = [\"a\", \"a\"]",
+            "interface = \"a\"\noutput = \"\"",
             "interface = \"a\"\nport = 0",
             "interface = \"a\"\ninterval = \"1ms\"",
             "interface = \"a\"\ndead-after = \"-5s\"",

@@ -11,12 +11,13 @@ use sstpulse_common::Framing;
 use super::print;
 use crate::{
     cli::CheckArgs,
+    counted::counted,
     failure::Failure,
     host,
     host_health::{Holders, listening_sockets},
     instance, interface,
     kernel::{HookChoice, Kernel, Limits, has_tcx},
-    output::{Output, WhenFull},
+    output,
     settings::Config,
 };
 
@@ -213,9 +214,9 @@ fn listening_processes(port: u16) -> anyhow::Result<BTreeSet<String>> {
 fn memory(limits: Limits) -> Finding {
     let needed = limits.bytes();
     let text = format!(
-        "{} MiB of kernel memory for {} sessions",
+        "{} MiB of kernel memory for {}",
         needed >> 20,
-        limits.sessions
+        counted(limits.sessions.get(), "session")
     );
     let available = Meminfo::current()
         .ok()
@@ -231,9 +232,8 @@ fn memory(limits: Limits) -> Finding {
 }
 
 fn output(path: &Path) -> Finding {
-    let opened = Output::open(Some(path), WhenFull::Drop)
-        .map(|_| format!("{} can be written", path.display()));
-    Finding::of("output", opened)
+    let probed = output::probe(path).map(|()| format!("{} can be written", path.display()));
+    Finding::of("output", probed)
 }
 
 fn table(findings: &[Finding]) -> Table {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    counted::counted,
     event::{CaptureStats, Event, ReplayStart, ReplayStop, ReplayStopReason, Totals},
     output::Output,
     report::{
@@ -291,11 +292,11 @@ impl Timeline {
         let rates = self.across.rates();
         let capture = self.capture;
         tracing::info!(
-            "{} packets: {} sessions, {} of them still open; {} failed attempts",
-            capture.packets,
-            totals.sessions.started,
+            "{}: {}, {} of them still open; {}",
+            counted(capture.packets, "packet"),
+            counted(totals.sessions.started, "session"),
             totals.sessions.live,
-            totals.attempts.failed,
+            counted(totals.attempts.failed, "failed attempt"),
         );
         self.hint(totals.passed_over.no_session, totals.sessions.started);
         self.lines.write(now, None, |head| {

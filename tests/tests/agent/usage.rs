@@ -1,8 +1,14 @@
 //! Wrong usage: one clear sentence, the right exit code, nothing left behind.
 
 use std::{
-    fs::Permissions,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::{File, Permissions},
+    io::{self, BufRead as _, BufReader},
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        process::CommandExt as _,
+    },
     process::{Command, Stdio},
 };
 
@@ -12,6 +18,7 @@ use lab::{
     agent::{binary, execute},
     require_root,
 };
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use tempfile::TempDir;
 
 use crate::WATCH;
@@ -29,8 +36,15 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
     let config = folder.path().join("wrong.toml");
     std::fs::write(&config, "interfaces = [\"eth0\"]\n")?;
     let config = config.to_string_lossy().into_owned();
+    let nowhere = folder.path().join("nowhere.toml");
+    std::fs::write(&nowhere, "output = \"\"\n")?;
+    let nowhere = nowhere.to_string_lossy().into_owned();
+    let fifo = folder.path().join("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU)?;
+    let fifo = fifo.to_string_lossy().into_owned();
+    let unread = format!("nobody reads {fifo} yet");
     let folder = folder.path().to_string_lossy().into_owned();
-    let cases: [(&[&str], i32, &str); 13] = [
+    let cases: [(&[&str], i32, &str); 15] = [
         (&["-i", "nosuch0"], HOST, "no interface \"nosuch0\""),
         (&["-i", "eth0", "-p", "0"], USAGE, "0 is not in 1..=65535"),
         (&["-i", "eth0", "-p", "443,https"], USAGE, "https"),
@@ -56,6 +70,12 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
             "--max-sessions",
         ),
         (&["-i", "eth0", "-c", &config], USAGE, "interfaces"),
+        (
+            &["-i", "eth0", "-c", &nowhere],
+            USAGE,
+            "output names no file",
+        ),
+        (&["-i", "eth0", "-o", &fifo], USAGE, &unread),
     ];
     for (arguments, code, says) in cases {
         let ended = execute(&lab.server, &[&["run"], arguments].concat())?;
@@ -172,6 +192,91 @@ fn a_fit_host_is_said_to_be_fit() -> Result<()> {
         unfit.stdout
     );
     assert_nothing_attached(&lab)
+}
+
+#[test]
+fn a_check_of_the_output_leaves_nothing_behind() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let folder = TempDir::new()?;
+    let place = |name: &str| folder.path().join(name);
+    std::fs::write(place("there"), "a line\n")?;
+    symlink("not-there", place("link"))?;
+    symlink("no-folder/file", place("astray"))?;
+    mkfifo(&place("fifo"), Mode::S_IRWXU)?;
+    let names = || -> Result<BTreeSet<OsString>> {
+        let entries = std::fs::read_dir(folder.path())?;
+        Ok(entries
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<io::Result<_>>()?)
+    };
+    let before = names()?;
+    for (name, says) in [
+        ("not-there", "can be written"),
+        ("there", "can be written"),
+        ("link", "can be written"),
+        ("astray", "No such file"),
+        ("no-folder/file", "No such file"),
+        ("there/file", "Not a directory"),
+        ("fifo", "nobody reads"),
+    ] {
+        let config = TempDir::new()?;
+        let config = config.path().join("sstpulse.toml");
+        std::fs::write(&config, format!("output = {:?}\n", place(name)))?;
+        let config = config.to_string_lossy().into_owned();
+        let checked = execute(&lab.server, &["check", "-i", "eth0", "-c", &config])?;
+        let fit = says == "can be written";
+        assert_eq!(checked.status.success(), fit, "{name}: {}", checked.stdout);
+        assert!(checked.stdout.contains(says), "{name}: {}", checked.stdout);
+        assert_eq!(names()?, before, "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(place("there"))?, "a line\n");
+    Ok(())
+}
+
+#[test]
+fn a_fifo_that_is_read_gets_the_lines() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let folder = TempDir::new()?;
+    let fifo = folder.path().join("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU)?;
+    // To open it for both waits for nobody.
+    let reader = File::options().read(true).write(true).open(&fifo)?;
+    let mut command = Command::new(binary("sstpulse")?);
+    command.arg("run").args(WATCH).arg("-o").arg(&fifo);
+    let agent = lab.server.spawn_process(&mut command)?;
+    let mut line = String::new();
+    BufReader::new(reader).read_line(&mut line)?;
+    assert!(line.contains("\"agent.start\""), "{line}");
+    drop(agent);
+    Ok(())
+}
+
+#[test]
+fn the_log_ends_with_why_and_what_was_lost() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let folder = TempDir::new()?;
+    let log = folder.path().join("log");
+    let mut command = Command::new(binary("sstpulse")?);
+    command.arg("run").args(WATCH).stderr(File::create(&log)?);
+    let lines = Agent::start_command(&lab.server, &mut command)?.stop()?;
+    let log = std::fs::read_to_string(log)?;
+    let last = log.lines().last().unwrap_or_default();
+    let said = format!(
+        "INFO ended, since a signal or `sstpulse detach` asked for it; 0 sessions seen, {} lines \
+         written; nothing was lost",
+        lines.len()
+    );
+    assert!(last.ends_with(&said), "{log}");
+    Ok(())
 }
 
 #[test]
