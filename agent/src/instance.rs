@@ -25,6 +25,7 @@ use nix::{
     },
     unistd::{Pid, Uid},
 };
+use procfs::process::Process;
 use tokio::{io::AsyncReadExt as _, net};
 
 /// How long an agent may take to end.
@@ -147,6 +148,12 @@ impl Owner {
         };
         kill(Pid::from_raw(pid), Signal::SIGTERM)
             .with_context(|| format!("can't stop the sstpulse that runs as {self}"))?;
+        if is_stopped(pid) {
+            bail!(
+                "{self} was asked to end, and can't, since it is stopped; `kill -CONT {pid}` lets \
+                 it, or `kill -9 {pid}` ends it, and `sstpulse detach` takes off what it leaves"
+            );
+        }
         self.stream
             .set_read_timeout(Some(PATIENCE))
             .context("can't set a time to wait")?;
@@ -156,13 +163,23 @@ impl Owner {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                bail!("{self} was asked to stop, and has not within {PATIENCE:?}; is it stopped?")
+                bail!(
+                    "{self} was asked to end, and has not within {PATIENCE:?}; \
+                     `kill -9 {pid}` ends it, and `sstpulse detach` takes off what it leaves"
+                )
             }
             Err(error) => Err(error).with_context(|| {
                 format!("can't wait for the end of the sstpulse that runs as {self}")
             }),
         }
     }
+}
+
+/// Whether a process was stopped, by SIGSTOP for one.
+fn is_stopped(pid: i32) -> bool {
+    Process::new(pid)
+        .and_then(|process| process.stat())
+        .is_ok_and(|stat| stat.state == 'T')
 }
 
 fn address(interface: &str) -> anyhow::Result<SocketAddr> {

@@ -138,7 +138,7 @@ pub struct AttemptStats {
 }
 
 /// What was lost since the agent started.
-#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LostStats {
     /// Segments of connections that found no free slot. Raise `--max-sessions`.
     pub table_full_segments: u64,

@@ -16,9 +16,10 @@ use tokio::{
 use self::{host_looks::HostLooks, interfaces::Interfaces, pace::Pace};
 use crate::{
     clock::{Clock, cpu_time_ns, monotonic_ns},
+    counted::counted,
     event::{
-        AgentStart, AgentStats, AgentStop, Event, HostHealth, HostState, ProcessStats, StopReason,
-        Totals,
+        AgentStart, AgentStats, AgentStop, Event, HostHealth, HostState, LostStats, ProcessStats,
+        StopReason, Totals,
     },
     failure::Failure,
     host,
@@ -271,9 +272,6 @@ impl Watch {
 
     /// Detaches, tells what is left to tell, and ends.
     async fn stop(mut self, rings: &mut Rings, reason: StopReason) -> Result<(), Failure> {
-        if reason == StopReason::OutputClosed {
-            tracing::info!("nobody reads the output any more; ending");
-        }
         self.interfaces.detach(&mut self.kernel).await;
         self.take(&rings.openings.take_all());
         self.take(&rings.notices.take_all());
@@ -299,9 +297,30 @@ impl Watch {
                 totals,
             })
         });
+        let lines = self.lines.written();
         self.lines.finish()?;
+        log_end(reason, &totals, lines);
         Ok(())
     }
+}
+
+/// The log's last word.
+fn log_end(reason: StopReason, totals: &Totals, lines: u64) {
+    let why = match reason {
+        StopReason::Signal => "a signal or `sstpulse detach` asked for it",
+        StopReason::OutputClosed => "nobody reads the output any more",
+        StopReason::Failure => "it failed",
+    };
+    let lost = if totals.lost == LostStats::default() {
+        "nothing was lost"
+    } else {
+        "what was lost is under `lost` in agent.stop"
+    };
+    tracing::info!(
+        "ended, since {why}; {} seen, {} written; {lost}",
+        counted(totals.sessions.started, "session"),
+        counted(lines, "line"),
+    );
 }
 
 /// The signals that mean something.

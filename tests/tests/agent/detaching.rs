@@ -13,6 +13,7 @@ use lab::{
     agent::{binary, execute},
     require_root, wait_until,
 };
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::{WATCH, server_v4};
@@ -322,6 +323,26 @@ fn detach_stops_a_running_agent() -> Result<()> {
         "{}",
         detached.stderr
     );
+    assert!(agent.wait()?.success());
+    assert_nothing_of_ours(&lab)
+}
+
+#[test]
+fn detach_says_how_to_end_an_agent_that_is_stopped() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let agent = Agent::start(&lab.server, &WATCH)?;
+    agent.signal(Signal::SIGSTOP)?;
+    let stat = format!("/proc/{}/stat", agent.pid());
+    let is_stopped = || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "));
+    wait_until(Duration::from_secs(10), "the agent is stopped", is_stopped)?;
+    let detached = execute(&lab.server, &["detach"])?;
+    assert_eq!(detached.status.code(), Some(1), "{}", detached.stderr);
+    let advice = format!("`kill -CONT {}`", agent.pid());
+    assert!(detached.stderr.contains(&advice), "{}", detached.stderr);
+    agent.signal(Signal::SIGCONT)?;
     assert!(agent.wait()?.success());
     assert_nothing_of_ours(&lab)
 }
