@@ -68,7 +68,10 @@ fn consistent(facts: &TlsFacts) {
     assert!(facts.after_connected().next().is_none() || phase == Phase::Up);
     assert!(facts.owed_since().is_none() || phase >= Phase::Ppp);
     let name = facts.hellos.server_name.as_deref();
-    assert!(name.is_none_or(|name| (1..=255).contains(&name.len())));
+    let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    assert!(name.is_none_or(|name| {
+        (1..=255).contains(&name.len()) && name.bytes().all(printable)
+    }));
 }
 
 struct Reader<'a> {

@@ -20,7 +20,7 @@ pub struct Rates {
 /// The same of a server name.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ServerRate {
-    /// The name, cut after 64 bytes.
+    /// The name as in `session.tls`, cut after 64 bytes.
     pub name: String,
     #[serde(flatten)]
     #[expect(missing_docs, reason = "documented where it is defined")]

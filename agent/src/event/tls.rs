@@ -50,8 +50,9 @@ pub struct PhasesMs {
 /// `tls.cipher`, ...).
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct TlsHandshake<'a> {
-    /// The server's name that the client asked for; at most 255 bytes, with U+FFFD for what is
-    /// no UTF-8. Null if the client named none.
+    /// The server's name that the client asked for; at most 255 bytes. What is no printable
+    /// ASCII is escaped, as in `\u{202e}`; so are quotes and backslashes, and what is no UTF-8
+    /// is `\u{fffd}`. Null if the client named none.
     pub server_name: Option<&'a str>,
     /// The highest version that the client offered: `1.3`, or a number as on the wire.
     pub offered_version: Option<Cow<'static, str>>,

@@ -129,9 +129,16 @@ fn is_grease(version: u16) -> bool {
     version & 0x0f0f == 0x0a0a
 }
 
-/// A server name as text of bounded length; `None` for an empty one.
+/// A server name as text of bounded length; `None` for an empty one. Whoever reads it on a
+/// terminal sees what it is: all but printable ASCII is escaped.
 fn server_name(bytes: &[u8]) -> Option<Box<str>> {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_NAME)]);
-    let kept = &text[..text.floor_char_boundary(LONGEST_NAME)];
+    let mut kept = String::new();
+    for escaped in text.chars().map(char::escape_default) {
+        if kept.len() + escaped.len() > LONGEST_NAME {
+            break;
+        }
+        kept.extend(escaped);
+    }
     (!kept.is_empty()).then(|| kept.into())
 }

@@ -75,15 +75,19 @@ fn read_back(facts: &TlsFacts) -> Result<Value> {
 }
 
 #[test]
-fn server_names_of_any_bytes_become_text_of_bounded_length() -> Result<()> {
-    let cases: [(&[u8], &str); 7] = [
+fn server_names_of_any_bytes_become_printable_ascii_of_bounded_length() -> Result<()> {
+    let right_to_left = "gpj.\u{202e}elpmaxe.npv";
+    let cases: [(&[u8], &str); 9] = [
         (b"vpn.example", "vpn.example"),
-        (b"\"quotes\" and \\", "\"quotes\" and \\"),
-        (b"two\nlines\r\n", "two\nlines\r\n"),
-        (b"\0", "\0"),
-        (b"\xff\xfe", "\u{fffd}\u{fffd}"),
+        (b"\"quotes\" and \\", r#"\"quotes\" and \\"#),
+        (b"two\nlines\r\n", r"two\nlines\r\n"),
+        (b"\0\x1b[2J", r"\u{0}\u{1b}[2J"),
+        (right_to_left.as_bytes(), r"gpj.\u{202e}elpmaxe.npv"),
+        ("vpn.\u{e9}xample".as_bytes(), r"vpn.\u{e9}xample"),
+        (b"\xff\xfe", r"\u{fffd}\u{fffd}"),
         (&[b'a'; 1_000], &"a".repeat(255)),
-        (&[0xff; 1_000], &"\u{fffd}".repeat(85)),
+        // Escapes are whole or left out.
+        (&[0xff; 1_000], &r"\u{fffd}".repeat(31)),
     ];
     for (name, expected) in cases {
         let talk = Talk::default().client(&client_hello(&[], &server_name(name)));
