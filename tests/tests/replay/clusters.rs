@@ -17,7 +17,8 @@ fn reset_after(client_port: u16, ms: u64) -> Conversation {
     let mut talk = Conversation::new(client_port);
     talk.send(s(0, 0, 500)).wait_ms(20).send(c(0, 500, 0));
     talk.wait_ms(ms)
-        .send(c(0, 500, 0).flags(TcpFlags::RST | TcpFlags::ACK));
+        .send(c(0, 500, 20))
+        .send(c(20, 500, 0).flags(TcpFlags::RST | TcpFlags::ACK));
     talk
 }
 
