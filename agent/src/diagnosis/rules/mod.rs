@@ -100,6 +100,7 @@ pub const RULES: &[Rule] = &[
     rule(Code::KeepaliveAbsent, path::keepalive_absent),
     // What is left.
     residual(Code::ServerRejectedBeforeTls, setup::rejected_before_tls),
+    residual(Code::NotSstp, setup::said_too_much),
     residual(Code::Probe, setup::probe),
     residual(Code::ServerRestart, protocol::server_restart),
     residual(Code::ClientReset, reset::by_client),

@@ -76,31 +76,35 @@ pub(super) fn certificate_rejected(facts: &Facts<'_>, _: &Thresholds) -> Option<
     left_after_answer.then(|| finding(Confidence::Low, None))
 }
 
-/// The client asked for no tunnel: its words say so, or there are more of them than any set-up
-/// takes.
 pub(super) fn not_sstp(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
+    let asked = facts.tls?.sstp != Some(false);
+    (!asked).then(|| no_tunnel(facts, Confidence::High))
+}
+
+/// More was said than any set-up takes, and no tunnel was asked for.
+pub(super) fn said_too_much(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
     /// More than both sides say until a tunnel is asked for, in bytes.
     const MUCH: u64 = 64 << 10;
 
     let tls = facts.tls?;
     let much = facts.record.from_client.bytes + facts.record.from_server.bytes > MUCH;
     let readable = !tls.incomplete && tls.record_size().is_some();
-    let confidence = if tls.sstp == Some(false) {
-        Confidence::High
-    } else if much && readable && stopped_in(facts, &[Phase::Http]) {
-        Confidence::Medium
-    } else {
-        return None;
-    };
-    Some(Finding {
+    (much && readable && stopped_in(facts, &[Phase::Http]))
+        .then(|| no_tunnel(facts, Confidence::Medium))
+}
+
+/// By the client, which asked for none; unless it was the server that spoke no TLS.
+fn no_tunnel(facts: &Facts<'_>, confidence: Confidence) -> Finding {
+    let foreign = facts.tls.and_then(|tls| tls.foreign);
+    Finding {
         confidence,
-        by: tls.foreign.map_or(Party::Client, party),
+        by: foreign.map_or(Party::Client, party),
         evidence: Evidence {
             age_ms: Some(milliseconds(facts.age_ns())),
-            client_records: Some(tls.client_records_before_connect),
+            client_records: facts.tls.map(|tls| tls.client_records_before_connect),
             ..Evidence::default()
         },
-    })
+    }
 }
 
 /// The server refused right after the client's Call Connected, which carries the binding.
