@@ -100,13 +100,13 @@ pub const RULES: &[Rule] = &[
     rule(Code::KeepaliveAbsent, path::keepalive_absent),
     // What is left.
     residual(Code::ServerRejectedBeforeTls, setup::rejected_before_tls),
-    residual(Code::NotSstp, setup::said_too_much),
     residual(Code::Probe, setup::probe),
     residual(Code::ServerRestart, protocol::server_restart),
     residual(Code::ClientReset, reset::by_client),
     residual(Code::ServerReset, reset::by_server),
     residual(Code::ServerProcessDied, protocol::server_died),
     residual(Code::ClientProcessDied, protocol::client_died),
+    residual(Code::NotSstp, setup::said_too_much),
 ];
 
 /// Why a session ended.

@@ -83,14 +83,17 @@ pub(super) fn not_sstp(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
 
 /// More was said than any set-up takes, and no tunnel was asked for.
 pub(super) fn said_too_much(facts: &Facts<'_>, _: &Thresholds) -> Option<Finding> {
-    /// More than both sides say until a tunnel is asked for, in bytes.
+    let tls = facts.tls?;
+    let readable = !tls.incomplete && tls.record_size().is_some();
+    (is_much(facts) && readable && stopped_in(facts, &[Phase::Http]))
+        .then(|| no_tunnel(facts, Confidence::Medium))
+}
+
+/// Whether more was said than both sides say until a tunnel is asked for.
+fn is_much(facts: &Facts<'_>) -> bool {
     const MUCH: u64 = 64 << 10;
 
-    let tls = facts.tls?;
-    let much = facts.record.from_client.bytes + facts.record.from_server.bytes > MUCH;
-    let readable = !tls.incomplete && tls.record_size().is_some();
-    (much && readable && stopped_in(facts, &[Phase::Http]))
-        .then(|| no_tunnel(facts, Confidence::Medium))
+    facts.record.from_client.bytes + facts.record.from_server.bytes > MUCH
 }
 
 /// By the client, which asked for none; unless it was the server that spoke no TLS.
@@ -315,7 +318,7 @@ pub(super) fn probe(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Findin
     let content = first_goodbye(facts, thresholds).is_some();
     // Where bytes are missing, there may have been more to it.
     let read = facts.tls.is_none_or(|tls| !tls.incomplete);
-    (early && read && (said_nothing || left || content)).then(|| Finding {
+    (early && read && !is_much(facts) && (said_nothing || left || content)).then(|| Finding {
         confidence: Confidence::Medium,
         by: Party::Client,
         evidence: Evidence {
