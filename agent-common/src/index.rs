@@ -1,37 +1,107 @@
-//! From a flow to its slot: a hash table whose buckets are cache lines.
+//! From a flow to its slot: a hash table of which a lookup touches one cache line.
 //!
-//! An entry is one word: the slot's number, and above it as much of the flow's hash as there
-//! is room for. So a lookup touches one line here, and the record that it leads to, whose key
-//! tells whether it is the right one.
+//! Slots lie in buckets. Of each slot there is a byte, its tag: whether it is free, and if not,
+//! eight bits of its flow's hash. The tags of a bucket are a cache line, and where one stands
+//! tells which slot it is of. So a lookup reads a line of tags, and the record that the matching
+//! one belongs to, whose key tells whether it is the right one. The tags of a million sessions
+//! are little more than a megabyte, which stays in the caches where the records do not.
 //!
-//! Where an entry goes first is part of the hash as well, and most lookups find it there. A
-//! bucket that is full spills into a table of the caller's, and says so.
+//! The hash tells the bucket, the tag, and the word of eight tags that a flow's is among if there
+//! is room; most lookups find it there. If the bucket is full, the flow goes to the next one that
+//! is not, and each bucket that it passes counts it, so that a lookup knows when to go on (the
+//! overflow counts of Bronson and Shi, "Open-sourcing F14", 2019). So all slots can be used.
 //!
-//! Whoever changes a bucket holds its lock and moves its version on; whoever reads one takes no
-//! lock. A reader may miss an entry that is being made, and never finds another flow's.
-
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+//! Whoever changes the tags of a bucket holds its lock; whoever reads them takes no lock. A
+//! reader may miss a flow that is just being published, and never finds another one's.
 
 use crate::FlowKey;
 
-/// Entries of a bucket: with its lock and its state, one cache line.
-pub const ENTRIES: usize = 14;
+/// Slots of a bucket, at most: their tags, a lock, and the [`State`] fill a cache line.
+pub const PLACES: u32 = 56;
 
-/// Sessions for each bucket if all slots are taken, at most. Of a thousand sessions, four find
-/// their bucket full then.
-pub const LOAD: u32 = 8;
+/// Words of eight tags in a bucket.
+pub const WORDS: usize = 7;
 
-/// Places where an entry may go first: a power of two.
-const FIRST_PLACES: u32 = 8;
+/// Buckets that are looked into for a flow, at most. That the slots of so many in a row are all
+/// taken happens only if nearly all slots are.
+pub const PROBES: u32 = 16;
 
-/// A bucket, but for its lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Bucket {
-    /// In its low byte, how many flows it has spilled; above it, a version.
-    state: u32,
-    /// Zero, or a [`Place::entry`].
-    entries: [u32; ENTRIES],
+/// There are 100 slots for so many sessions: with fewer to spare, flows pass more buckets.
+const SESSIONS_OF_100_SLOTS: u64 = 97;
+
+/// What a slot's tag says.
+pub struct Tag;
+
+impl Tag {
+    /// The slot is free.
+    pub const FREE: u8 = 0;
+    /// It is taken, and no flow leads to it: not yet, or no more.
+    pub const TAKEN: u8 = 1;
+    /// The least that stands for a flow.
+    const FIRST: u8 = 2;
+
+    /// The tags among eight that are this one: the highest bit of each of their bytes.
+    #[inline(always)]
+    pub const fn matches(tags: u64, tag: u8) -> u64 {
+        const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
+        let differing = tags ^ u64::from_ne_bytes([tag; 8]);
+        // The highest bit of a byte is set if any of its others is; so it stays for a zero only.
+        !((differing & LOW).wrapping_add(LOW) | differing | LOW)
+    }
+
+    /// Which of eight tags is the first of those that match; 0 if none does.
+    #[inline(always)]
+    pub const fn first_of(matches: u64) -> u32 {
+        // Byte n of this, from the top, is n.
+        const NUMBERS: u64 = u64::from_be_bytes([0, 1, 2, 3, 4, 5, 6, 7]);
+        let first = matches & matches.wrapping_neg();
+        ((first >> 7).wrapping_mul(NUMBERS) >> 56) as u32
+    }
+}
+
+/// What a bucket knows besides its tags: in its low byte, how many flows have passed it that are
+/// in use; above it, a version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct State(u32);
+
+impl State {
+    const PASSED: u32 = 0xff;
+    const VERSION: u32 = Self::PASSED + 1;
+
+    /// Whether flows that belong here may be in the next bucket.
+    #[inline(always)]
+    pub const fn is_passed(self) -> bool {
+        self.0 & Self::PASSED != 0
+    }
+
+    /// One more flow passes.
+    #[inline(always)]
+    pub const fn pass(self) -> Self {
+        if self.0 & Self::PASSED == Self::PASSED {
+            // Nobody knows how many more there are, so it stays.
+            self
+        } else {
+            Self(self.0 + 1)
+        }
+    }
+
+    /// A flow that has passed is gone.
+    #[inline(always)]
+    pub const fn unpass(self) -> Self {
+        let passed = self.0 & Self::PASSED;
+        if passed == 0 || passed == Self::PASSED {
+            self
+        } else {
+            Self(self.0 - 1)
+        }
+    }
+
+    /// A flow that belongs here is published.
+    #[inline(always)]
+    pub const fn publish(self) -> Self {
+        Self(self.0.wrapping_add(Self::VERSION))
+    }
 }
 
 /// Random numbers that hash flows, one for each word of a key. Nobody who does not know them
@@ -39,190 +109,134 @@ pub struct Bucket {
 /// Kaser, "Strongly universal string hashing is fast", 2014).
 pub type Multipliers = [u64; 9];
 
-/// How large the index is.
+/// How large the table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// Buckets less one; they are a power of two.
-    pub bucket_mask: u32,
-    /// The bits of an entry that hold the slot's number.
-    pub slot_mask: u32,
+    /// How many buckets there are, at least 1.
+    pub buckets: u32,
+    /// Slots of each of them: 1 to [`PLACES`].
+    pub places: u32,
 }
 
 impl Geometry {
-    /// The index of so many sessions.
+    /// The table for so many sessions. One that fits into a bucket has no slot to spare.
+    #[expect(clippy::cast_possible_truncation, reason = "cut off at u32::MAX")]
     pub const fn of(sessions: u32) -> Self {
+        let slots = if sessions <= PLACES {
+            sessions as u64
+        } else {
+            (sessions as u64 * 100).div_ceil(SESSIONS_OF_100_SLOTS)
+        };
+        let most = u32::MAX as u64;
+        let slots = if slots > most { most } else { slots } as u32;
+        let buckets = if slots == 0 {
+            1
+        } else {
+            slots.div_ceil(PLACES)
+        };
         Self {
-            bucket_mask: sessions.div_ceil(LOAD).next_power_of_two() - 1,
-            slot_mask: sessions.next_power_of_two() - 1,
+            buckets,
+            places: slots.div_ceil(buckets),
         }
     }
 
-    /// How many buckets there are.
-    pub const fn buckets(self) -> u32 {
-        self.bucket_mask + 1
+    /// How many slots there are.
+    pub const fn slots(self) -> u32 {
+        self.buckets.saturating_mul(self.places)
+    }
+
+    /// The slot at a place of a bucket.
+    #[inline(always)]
+    pub const fn slot(self, bucket: u32, place: u32) -> u32 {
+        bucket.wrapping_mul(self.places).wrapping_add(place)
+    }
+
+    /// The bucket and the place of a slot.
+    #[inline(always)]
+    pub const fn place_of(self, slot: u32) -> (u32, u32) {
+        let places = if self.places == 0 { 1 } else { self.places };
+        (slot / places, slot % places)
+    }
+
+    /// The bucket after this one, going round.
+    #[inline(always)]
+    pub const fn after(self, bucket: u32) -> u32 {
+        if bucket + 1 < self.buckets {
+            bucket + 1
+        } else {
+            0
+        }
     }
 }
 
 /// Where a flow belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Number of the bucket.
+pub struct Home {
+    /// The bucket.
     pub bucket: u32,
-    /// The entry, as it is with slot 0.
-    pub tag: u32,
-    /// The bits of the entry that hold the slot's number.
-    pub slot_mask: u32,
+    /// The word of it that the flow's tag is in, if there is room.
+    pub word: u32,
+    /// The flow's tag.
+    pub tag: u8,
 }
 
-/// Set in all entries, which so differ from an empty one.
-const USED: u32 = 1 << 31;
-
-impl Place {
+impl Home {
     /// Where the flow belongs.
     #[inline(always)]
     pub fn of(key: &FlowKey, multipliers: &Multipliers, geometry: Geometry) -> Self {
-        let [c0, c1, c2, c3, s0, s1, s2, s3, ports] = *multipliers;
-        let FlowKey {
-            client,
-            server,
-            client_port,
-            server_port,
-        } = key;
-        let both = u64::from(*client_port) << 16 | u64::from(*server_port);
-        let term = |word: u32, multiplier: u64| u64::from(word).wrapping_mul(multiplier);
-        let mut hash = term(client.0[3], c3)
-            .wrapping_add(term(server.0[3], s3))
-            .wrapping_add(both.wrapping_mul(ports));
-        // Of IPv4 addresses, the other words are always the same.
-        if !key.is_ipv4() {
-            hash = hash
-                .wrapping_add(term(client.0[0], c0))
-                .wrapping_add(term(client.0[1], c1))
-                .wrapping_add(term(client.0[2], c2))
-                .wrapping_add(term(server.0[0], s0))
-                .wrapping_add(term(server.0[1], s1))
-                .wrapping_add(term(server.0[2], s2));
-        }
-        let hash = (hash >> 32) as u32;
+        // Each takes what the one before has left of the hash.
+        let (bucket, rest) = digit(hash(key, multipliers), geometry.buckets);
+        let (word, rest) = digit(rest, geometry.places.div_ceil(8));
+        let (tag, _) = digit(rest, 256 - u32::from(Tag::FIRST));
         Self {
-            bucket: hash & geometry.bucket_mask,
-            tag: (hash | USED) & !geometry.slot_mask,
-            slot_mask: geometry.slot_mask,
-        }
-    }
-
-    /// Where in its bucket the entry goes, if there is room.
-    #[inline(always)]
-    pub const fn first(&self) -> usize {
-        // The bits right below the one that all entries share.
-        (self.tag >> 28 & (FIRST_PLACES - 1)) as usize
-    }
-
-    /// The entry that leads to a slot.
-    #[inline(always)]
-    pub const fn entry(&self, slot: u32) -> u32 {
-        self.tag | slot & self.slot_mask
-    }
-
-    /// The slot that an entry leads to, if it can be this flow's.
-    #[inline(always)]
-    pub const fn slot(&self, entry: u32) -> Option<u32> {
-        if entry & !self.slot_mask == self.tag {
-            Some(entry & self.slot_mask)
-        } else {
-            None
+            bucket,
+            word,
+            tag: tag as u8 + Tag::FIRST,
         }
     }
 }
 
-impl Bucket {
-    /// No entry.
-    pub const EMPTY: Self = Self {
-        state: 0,
-        entries: [0; ENTRIES],
-    };
-
-    const SPILLED: u32 = 0xff;
-    const VERSION: u32 = Self::SPILLED + 1;
-
-    /// The entry at an index below [`ENTRIES`].
-    #[inline(always)]
-    pub const fn entry(&self, index: usize) -> u32 {
-        self.entries[index]
-    }
-
-    /// Changes whenever the bucket does.
-    #[inline(always)]
-    pub const fn state(&self) -> u32 {
-        self.state
-    }
-
-    /// Whether flows of this bucket may be in the caller's table.
-    #[inline(always)]
-    pub const fn has_spilled(&self) -> bool {
-        self.state & Self::SPILLED != 0
-    }
-
-    /// Takes an entry in; false if there is no room. Under the lock.
-    #[inline(always)]
-    pub fn insert(&mut self, place: &Place, slot: u32) -> bool {
-        self.state = self.state.wrapping_add(Self::VERSION);
-        let entry = place.entry(slot);
-        // A power of two of places, so that the kernel's verifier sees the bound.
-        let first = &mut self.entries[place.first() & (FIRST_PLACES as usize - 1)];
-        if *first == 0 {
-            *first = entry;
-            return true;
-        }
-        for other in &mut self.entries {
-            if *other == 0 {
-                *other = entry;
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Takes an entry out; false if it is not there. Under the lock.
-    #[inline(always)]
-    pub fn remove(&mut self, place: &Place, slot: u32) -> bool {
-        self.state = self.state.wrapping_add(Self::VERSION);
-        let entry = place.entry(slot);
-        for other in &mut self.entries {
-            if *other == entry {
-                *other = 0;
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Takes note of a flow that found no room; false if there are too many of them. Under the
-    /// lock.
-    #[inline(always)]
-    pub const fn spill(&mut self) -> bool {
-        let room = self.state & Self::SPILLED != Self::SPILLED;
-        if room {
-            self.state += 1;
-        }
-        room
-    }
-
-    /// Takes note that such a flow is gone. Under the lock.
-    #[inline(always)]
-    pub const fn unspill(&mut self) {
-        if self.has_spilled() {
-            self.state -= 1;
-        }
-    }
+/// A number below `base`, by the highest bits of some, and the bits that are left.
+#[inline(always)]
+fn digit(bits: u32, base: u32) -> (u32, u32) {
+    let product = u64::from(bits) * u64::from(base);
+    ((product >> 32) as u32, product as u32)
 }
 
-const _: () = assert!(size_of::<Bucket>() == 60);
+/// The hash of a flow.
+#[inline(always)]
+fn hash(key: &FlowKey, multipliers: &Multipliers) -> u32 {
+    let [c0, c1, c2, c3, s0, s1, s2, s3, ports] = *multipliers;
+    let FlowKey {
+        client,
+        server,
+        client_port,
+        server_port,
+    } = key;
+    let both = u64::from(*client_port) << 16 | u64::from(*server_port);
+    let term = |word: u32, multiplier: u64| u64::from(word).wrapping_mul(multiplier);
+    let mut hash = term(client.0[3], c3)
+        .wrapping_add(term(server.0[3], s3))
+        .wrapping_add(both.wrapping_mul(ports));
+    // Of IPv4 addresses, the other words are always the same.
+    if !key.is_ipv4() {
+        hash = hash
+            .wrapping_add(term(client.0[0], c0))
+            .wrapping_add(term(client.0[1], c1))
+            .wrapping_add(term(client.0[2], c2))
+            .wrapping_add(term(server.0[0], s0))
+            .wrapping_add(term(server.0[1], s1))
+            .wrapping_add(term(server.0[2], s2));
+    }
+    (hash >> 32) as u32
+}
+
+const _: () = assert!(PLACES as usize == WORDS * 8);
 
 #[cfg(test)]
 mod tests {
     use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-    use std::{collections::HashMap, hash::BuildHasher as _, vec, vec::Vec};
+    use std::{hash::BuildHasher as _, vec, vec::Vec};
 
     use super::*;
 
@@ -242,79 +256,125 @@ mod tests {
     }
 
     #[test]
-    fn few_flows_find_no_room_when_all_slots_are_taken() {
-        for version in [4, 6] {
-            let sessions = 1 << 16;
-            let (multipliers, geometry) = (multipliers(), Geometry::of(sessions));
-            let mut buckets = vec![Bucket::EMPTY; geometry.buckets() as usize];
-            let mut spilled = 0;
-            for slot in 0..sessions {
-                let place = Place::of(&key(slot, version), &multipliers, geometry);
-                let bucket = &mut buckets[place.bucket as usize];
-                spilled += u32::from(!bucket.insert(&place, slot));
+    fn every_tag_is_found_among_eight() {
+        for tag in 0..=255 {
+            for place in 0..8 {
+                // A neighbour that differs by one bit must not be taken for it.
+                let mut tags = [tag ^ 1; 8];
+                tags[place] = tag;
+                let matches = Tag::matches(u64::from_le_bytes(tags), tag);
+                assert_eq!(matches, 0x80 << (8 * place), "tag {tag} at {place}");
+                assert_eq!(Tag::first_of(matches) as usize, place);
             }
-            assert!(spilled < sessions / 100, "IPv{version}: {spilled}");
+            assert_eq!(Tag::matches(u64::from_ne_bytes([!tag; 8]), tag), 0);
         }
     }
 
     #[test]
-    fn entries_come_and_go() {
-        let (multipliers, geometry) = (multipliers(), Geometry::of(64));
-        let mut buckets = vec![Bucket::EMPTY; geometry.buckets() as usize];
-        let mut model = HashMap::new();
-        let find = |buckets: &[Bucket], place: &Place| -> Vec<u32> {
-            let bucket = &buckets[place.bucket as usize];
-            (0..ENTRIES)
-                .filter_map(|index| place.slot(bucket.entry(index)))
-                .collect()
-        };
-        for slot in 0..64 {
-            let place = Place::of(&key(slot * 77, 4), &multipliers, geometry);
-            if buckets[place.bucket as usize].insert(&place, slot) {
-                model.insert(slot, place);
-            }
+    fn a_bucket_counts_what_passes_it() {
+        let mut state = State::default();
+        for _ in 0..254 {
+            state = state.pass();
         }
-        assert!(model.len() > 50);
-        for (slot, place) in &model {
-            assert!(find(&buckets, place).contains(slot));
+        for _ in 0..254 {
+            assert!(state.is_passed());
+            state = state.publish().unpass();
         }
-        for (slot, place) in &model {
-            let before = buckets[place.bucket as usize].state();
-            assert!(buckets[place.bucket as usize].remove(place, *slot));
-            assert!(!buckets[place.bucket as usize].remove(place, *slot));
-            assert_ne!(buckets[place.bucket as usize].state(), before);
-            assert!(!find(&buckets, place).contains(slot));
-        }
-        assert!(buckets.iter().all(|bucket| bucket.entries == [0; ENTRIES]));
+        assert!(!state.is_passed());
     }
 
     #[test]
-    fn a_bucket_counts_what_it_spills() {
-        let mut bucket = Bucket::EMPTY;
-        for _ in 0..255 {
-            assert!(bucket.spill());
+    fn what_too_many_have_passed_stays_so() {
+        let mut state = State::default();
+        for _ in 0..300 {
+            state = state.pass();
         }
-        assert!(!bucket.spill());
-        for _ in 0..255 {
-            assert!(bucket.has_spilled());
-            bucket.unspill();
+        for _ in 0..300 {
+            state = state.unpass();
         }
-        assert!(!bucket.has_spilled());
+        assert!(state.is_passed());
     }
 
     #[test]
-    fn geometry_holds_all_slots() {
-        for (sessions, buckets, slot_mask) in [
-            (1, 1, 0),
-            (8, 1, 7),
-            (9, 2, 15),
-            (1 << 20, 1 << 17, (1 << 20) - 1),
+    fn a_version_changes_with_each_flow() {
+        let state = State::default().pass();
+        assert_ne!(state.publish(), state);
+        assert!(state.publish().is_passed());
+    }
+
+    #[test]
+    fn geometry_has_room_for_all() {
+        for (sessions, buckets, places) in [
+            (1, 1, 1),
+            (56, 1, 56),
+            (57, 2, 30),
+            (1_000, 19, 55),
+            (1 << 20, 19_304, 56),
         ] {
             let geometry = Geometry::of(sessions);
-            assert_eq!(
-                (geometry.buckets(), geometry.slot_mask),
-                (buckets, slot_mask)
-            );
+            assert_eq!((geometry.buckets, geometry.places), (buckets, places));
+            assert!(geometry.slots() >= sessions);
         }
+        assert!(Geometry::of(u32::MAX).slots() > u32::MAX / 100 * 99);
+    }
+
+    #[test]
+    fn slots_and_places_are_the_same() {
+        let geometry = Geometry::of(1_000);
+        for slot in 0..geometry.slots() {
+            let (bucket, place) = geometry.place_of(slot);
+            assert!(bucket < geometry.buckets && place < geometry.places);
+            assert_eq!(geometry.slot(bucket, place), slot);
+        }
+        assert_eq!(geometry.after(geometry.buckets - 1), 0);
+    }
+
+    /// How many buckets each flow passes until it finds a free slot, by their order.
+    fn passed(sessions: u32, version: u32) -> Vec<u32> {
+        let (multipliers, geometry) = (multipliers(), Geometry::of(sessions));
+        let mut free = vec![geometry.places; geometry.buckets as usize];
+        (0..sessions)
+            .map(|number| {
+                let home = Home::of(&key(number, version), &multipliers, geometry);
+                let (mut bucket, mut passed) = (home.bucket, 0);
+                while free[bucket as usize] == 0 {
+                    bucket = geometry.after(bucket);
+                    passed += 1;
+                }
+                free[bucket as usize] -= 1;
+                passed
+            })
+            .collect()
+    }
+
+    #[test]
+    fn few_buckets_are_passed_even_if_all_sessions_live() {
+        for version in [4, 6] {
+            let passed = passed(1 << 18, version);
+            let most = passed.iter().max().copied().unwrap();
+            assert!(most < PROBES / 2, "IPv{version}: {most}");
+            let away = passed.iter().filter(|passed| **passed > 0).count();
+            assert!(away < passed.len() / 5, "IPv{version}: {away}");
+        }
+    }
+
+    #[test]
+    fn flows_are_spread_over_words_and_tags() {
+        let (multipliers, geometry) = (multipliers(), Geometry::of(1 << 16));
+        let mut words = [0_u32; WORDS];
+        let mut tags = [0_u32; 256];
+        for number in 0..1 << 16 {
+            let home = Home::of(&key(number, 4), &multipliers, geometry);
+            words[home.word as usize] += 1;
+            tags[usize::from(home.tag)] += 1;
+        }
+        let even = (1 << 16) / 7;
+        assert!(
+            words
+                .iter()
+                .all(|count| (even / 2..even * 2).contains(count))
+        );
+        assert_eq!(tags[..2], [0; 2]);
+        assert!(tags[2..].iter().all(|count| *count > 100));
     }
 }

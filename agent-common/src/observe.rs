@@ -20,11 +20,12 @@ pub trait Tables {
     fn find(&mut self, key: &FlowKey) -> Option<u32>;
     /// The record in a slot.
     fn record(&mut self, slot: u32) -> Option<&mut SessionRecord>;
-    /// Takes a free slot.
-    fn allocate(&mut self) -> Option<u32>;
-    /// Gives back a slot that [`Tables::allocate`] gave and nobody has seen.
-    fn release(&mut self, slot: u32);
-    /// Lets `key` lead to `slot`; false if it leads elsewhere already or there is no room.
+    /// Takes a free slot for `key`.
+    fn allocate(&mut self, key: &FlowKey) -> Option<u32>;
+    /// Gives back a slot that [`Tables::allocate`] gave for `key` and nobody has seen.
+    fn release(&mut self, key: &FlowKey, slot: u32);
+    /// Lets `key` lead to `slot`; false if it leads elsewhere already, or if that is refused, which
+    /// is counted.
     fn publish(&mut self, key: &FlowKey, slot: u32) -> bool;
     /// Lets `key` lead to `slot` no more.
     fn withdraw(&mut self, key: &FlowKey, slot: u32);
@@ -265,16 +266,24 @@ fn prove<T: Tables>(
         tables.count(Counter::NoSession);
         return None;
     }
-    let opened = open(tables, side, key, segment, complete, now);
+    let opened = tables.allocate(key).map(|slot| {
+        let opened = open(tables, slot, side, key, segment, complete, now);
+        (slot, opened)
+    });
     if complete {
         // Also if there was no room for a session: as an attempt, it has not failed.
         tables.remove_half_open(key);
         tables.count(Counter::HalfOpenCompleted);
     }
-    let slot = match opened? {
-        Opened::Here(slot) => slot,
-        Opened::Elsewhere(slot) => return Some(slot),
+    let Some((slot, opened)) = opened else {
+        tables.count(Counter::TableFull);
+        return None;
     };
+    match opened {
+        Opened::Here => {}
+        Opened::Elsewhere => return tables.find(key),
+        Opened::Unproved => return None,
+    }
     tables.count(if complete {
         Counter::SessionsFromHandshake
     } else {
@@ -285,49 +294,49 @@ fn prove<T: Tables>(
     Some(slot)
 }
 
-/// The slot of a session that has just begun.
+/// What became of a session that was to begin in a slot.
+#[derive(Clone, Copy)]
 enum Opened {
-    /// Made by this call.
-    Here(u32),
-    /// Made by another CPU meanwhile.
-    Elsewhere(u32),
+    /// It lives there.
+    Here,
+    /// It lives in another slot: another CPU was faster.
+    Elsewhere,
+    /// Its proof is gone.
+    Unproved,
 }
 
 /// Fills a slot and publishes it.
 #[inline(always)]
 fn open<T: Tables>(
     tables: &mut T,
+    slot: u32,
     side: Side,
     key: &FlowKey,
     segment: &Segment,
     complete: bool,
     now: u64,
-) -> Option<Opened> {
-    let Some(slot) = tables.allocate() else {
-        tables.count(Counter::TableFull);
-        return None;
-    };
+) -> Opened {
     match tables.record_and_half_open(slot, key) {
         Some((record, half_open)) if complete => {
             record.open_from_handshake(side, key, half_open, now);
         }
         // The attempt was pushed out between two looks; data of the server will do.
         _ if side == Side::Client => {
-            tables.release(slot);
-            return None;
+            tables.release(key, slot);
+            return Opened::Unproved;
         }
-        _ => tables.record(slot)?.open_midstream(key, segment, now),
+        _ => {
+            if let Some(record) = tables.record(slot) {
+                record.open_midstream(key, segment, now);
+            }
+        }
     }
     if !tables.publish(key, slot) {
-        tables.release(slot);
-        let found = tables.find(key).map(Opened::Elsewhere);
-        if found.is_none() {
-            tables.count(Counter::IndexRefused);
-        }
-        return found;
+        tables.release(key, slot);
+        return Opened::Elsewhere;
     }
     if let Some(record) = tables.record(slot) {
         record.head.state = SlotState::LIVE;
     }
-    Some(Opened::Here(slot))
+    Opened::Here
 }

@@ -22,13 +22,13 @@ static TIME_FROM_PACKET: u8 = 0;
 #[unsafe(no_mangle)]
 static mut MULTIPLIERS: Multipliers = [1; 9];
 
-/// How many buckets the index has, less one.
+/// How many buckets the index has.
 #[unsafe(no_mangle)]
-static mut BUCKET_MASK: u32 = 1;
+static mut BUCKETS: u32 = 1;
 
-/// The bits of an entry that hold a slot's number.
+/// Slots of a bucket.
 #[unsafe(no_mangle)]
-static mut SLOT_MASK: u32 = 1;
+static mut PLACES: u32 = 1;
 
 /// Whether a server's port is watched.
 #[inline(always)]
@@ -62,8 +62,8 @@ pub fn geometry() -> Geometry {
     // SAFETY: as above.
     unsafe {
         Geometry {
-            bucket_mask: BUCKET_MASK,
-            slot_mask: SLOT_MASK,
+            buckets: BUCKETS,
+            places: PLACES,
         }
     }
 }

@@ -1,25 +1,28 @@
-//! The [index](sstpulse_common::index) in maps, with its locks.
+//! The [index](sstpulse_common::index) in a map, with its locks.
 
 use core::ptr;
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_NOEXIST, bpf_spin_lock},
-    btf_maps::{Array, HashMap},
+    bindings::{BPF_F_MMAPABLE, bpf_spin_lock},
+    btf_maps::Array,
     helpers::{bpf_spin_lock as lock, bpf_spin_unlock as unlock},
     macros::btf_map,
 };
 use sstpulse_common::{
     FlowKey,
-    index::{Bucket, ENTRIES, Place},
+    counters::Counter,
+    index::{Geometry, Home, PLACES, PROBES, State, Tag, WORDS},
 };
 
 use crate::{config, maps};
 
-/// A cache line of the index.
+/// What there is of a bucket: a cache line.
 #[repr(C)]
 struct Line {
     lock: bpf_spin_lock,
-    bucket: Bucket,
+    state: State,
+    /// Eight tags each.
+    tags: [u64; WORDS],
 }
 
 /// The buckets. Nobody maps them; that they can be lets them begin with a page, and each with a
@@ -27,45 +30,80 @@ struct Line {
 #[btf_map]
 static INDEX: Array<Line, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
-/// Slots of flows that found their bucket full.
-#[btf_map]
-static SPILLED: HashMap<FlowKey, u32, 1> = HashMap::new();
-
-/// What [`sstpulse_search`] says if it finds nothing.
+/// What the functions here say if there is no slot.
 const NOWHERE: u32 = u32::MAX;
 
-/// Times that a flow tries to get into a bucket that others change meanwhile.
+/// Times that a flow tries to be published while others of its bucket are.
 const TRIES: usize = 8;
 
 #[inline(always)]
-fn line(place: &Place) -> Option<*mut Line> {
-    INDEX.get_ptr_mut(place.bucket)
+fn line(bucket: u32) -> Option<*mut Line> {
+    INDEX.get_ptr_mut(bucket)
 }
 
 #[inline(always)]
-fn place(key: &FlowKey) -> Place {
-    Place::of(key, config::multipliers(), config::geometry())
+fn home(key: &FlowKey) -> Home {
+    Home::of(key, config::multipliers(), config::geometry())
+}
+
+/// Eight tags of a bucket, if it has so many.
+#[inline(always)]
+fn word(line: *mut Line, word: u32) -> Option<*mut u64> {
+    // What the verifier knows of the number, it must know here.
+    let word = config::forget(word as usize)?;
+    if word >= WORDS {
+        return None;
+    }
+    // SAFETY: within the line, as just checked.
+    Some(unsafe { (&raw mut (*line).tags).cast::<u64>().add(word) })
+}
+
+/// The tag at a place of a bucket, if it has so many.
+#[inline(always)]
+fn tag(line: *mut Line, place: u32) -> Option<*mut u8> {
+    let place = config::forget(place as usize)?;
+    if place >= PLACES as usize {
+        return None;
+    }
+    // SAFETY: within the line, as just checked.
+    Some(unsafe { (&raw mut (*line).tags).cast::<u8>().add(place) })
 }
 
 /// The slot of the flow that this CPU judges.
 #[inline(always)]
 pub fn find(key: &FlowKey) -> Option<u32> {
-    let place = place(key);
-    // SAFETY: array values never move; what others write meanwhile are whole words.
-    let bucket = unsafe { &(*line(&place)?).bucket };
-    if let Some(slot) = place.slot(bucket.entry(place.first()))
-        && holds(slot, key)
-    {
-        return Some(slot);
+    let home = home(key);
+    // SAFETY: array values never move. Volatile: others write meanwhile, a byte at a time.
+    let tags = unsafe { word(line(home.bucket)?, home.word)?.read_volatile() };
+    let matches = Tag::matches(tags, home.tag);
+    if matches != 0 {
+        let place = home.word * 8 + Tag::first_of(matches);
+        let slot = config::geometry().slot(home.bucket, place);
+        if holds(slot, key) {
+            return Some(slot);
+        }
     }
-    let slot = sstpulse_search(place.bucket, place.tag);
+    let slot = sstpulse_search(home.bucket, u32::from(home.tag));
     (slot != NOWHERE).then_some(slot)
 }
 
 /// Whether the record in a slot is this flow's.
 #[inline(always)]
 fn holds(slot: u32, key: &FlowKey) -> bool {
-    maps::session(slot).is_some_and(|record| same(&record.head.key, key))
+    maps::session(slot).is_some_and(|record| {
+        // What follows reads these lines. Asked for now, they come together with the key's, and
+        // not one after the other.
+        fetch(&raw const record.from_client.segments);
+        fetch(&raw const record.from_server.segments);
+        same(&record.head.key, key)
+    })
+}
+
+/// Begins to fetch the cache line of a word.
+#[inline(always)]
+fn fetch(word: *const u64) {
+    // SAFETY: a word of a record; volatile, or the compiler would leave it out.
+    let _ = unsafe { word.read_volatile() };
 }
 
 /// Whether two keys are the same: with five loads each, where byte by byte would be 36.
@@ -88,37 +126,186 @@ fn same(one: &FlowKey, other: &FlowKey) -> bool {
     differs == 0
 }
 
-/// Looks for the flow that this CPU judges in all of its bucket, and among what was spilled.
+/// [`holds`], of the flow that this CPU judges.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sstpulse_search(bucket: u32, tag: u32) -> u32 {
-    let place = Place {
-        bucket,
-        tag,
-        slot_mask: config::geometry().slot_mask,
-    };
-    let (Some(parsed), Some(line)) = (maps::parsed(), line(&place)) else {
-        return NOWHERE;
-    };
-    let key = &parsed.key;
-    // SAFETY: as in `find`.
-    let bucket = unsafe { &(*line).bucket };
-    for index in 0..ENTRIES {
-        if let Some(slot) = place.slot(bucket.entry(index))
-            && holds(slot, key)
-        {
+pub extern "C" fn sstpulse_holds(slot: u32) -> u32 {
+    maps::parsed().map_or(0, |parsed| u32::from(holds(slot, &parsed.key)))
+}
+
+/// Looks for the flow that this CPU judges in its bucket, and in those that flows of it may have
+/// gone to.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sstpulse_search(bucket: u32, wanted: u32) -> u32 {
+    let mut bucket = bucket;
+    for _ in 0..PROBES {
+        let slot = sstpulse_search_bucket(bucket, wanted);
+        if slot != NOWHERE {
             return slot;
         }
-    }
-    if bucket.has_spilled() {
-        // SAFETY: the value is copied at once.
-        return unsafe { SPILLED.get(key).copied() }.unwrap_or(NOWHERE);
+        // SAFETY: as in `find`.
+        let passed = line(bucket)
+            .is_some_and(|line| unsafe { (&raw const (*line).state).read_volatile().is_passed() });
+        if !passed {
+            return NOWHERE;
+        }
+        bucket = config::geometry().after(bucket);
     }
     NOWHERE
 }
 
-/// Lets the flow that this CPU judges lead to a slot; false if it leads somewhere already, or
-/// if there is no room.
+/// Looks for the flow that this CPU judges in one bucket.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sstpulse_search_bucket(bucket: u32, wanted: u32) -> u32 {
+    let Some(line) = line(bucket) else {
+        return NOWHERE;
+    };
+    for word in 0..WORDS {
+        // SAFETY: as in `find`.
+        let tags = unsafe { (&raw const (*line).tags[word]).read_volatile() };
+        let mut matches = Tag::matches(tags, wanted as u8);
+        for _ in 0..8 {
+            if matches == 0 {
+                break;
+            }
+            let place = word as u32 * 8 + Tag::first_of(matches);
+            let slot = config::geometry().slot(bucket, place);
+            if sstpulse_holds(slot) != 0 {
+                return slot;
+            }
+            matches &= matches - 1;
+        }
+    }
+    NOWHERE
+}
+
+/// Takes a free slot for the flow that this CPU judges.
+#[inline(always)]
+pub fn take(key: &FlowKey) -> Option<u32> {
+    let home = home(key);
+    let slot = sstpulse_take(home.bucket, home.word);
+    (slot != NOWHERE).then_some(slot)
+}
+
+/// Takes a free slot: in a bucket, near a word of it if there is one, or else in the buckets after
+/// it. Those that are full count that the flow passes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sstpulse_take(home: u32, near: u32) -> u32 {
+    let geometry = config::geometry();
+    let mut bucket = home;
+    for _ in 0..PROBES {
+        let place = sstpulse_take_in(bucket, near);
+        if place != NOWHERE {
+            return geometry.slot(bucket, place);
+        }
+        bucket = geometry.after(bucket);
+    }
+    sstpulse_unpass(home, bucket);
+    NOWHERE
+}
+
+/// Takes a place in a bucket, near a word if one is free there; if none is, a flow passes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sstpulse_take_in(bucket: u32, near: u32) -> u32 {
+    let places = config::geometry().places;
+    let Some(line) = line(bucket) else {
+        return NOWHERE;
+    };
+    let Some(nearest) = word(line, near) else {
+        return NOWHERE;
+    };
+    // SAFETY: a lock in a map's value, given back below. Between the two, this CPU alone changes
+    // the line. Nothing may be called meanwhile.
+    unsafe {
+        lock(&raw mut (*line).lock);
+        let mut place = near * 8 + first_free(*nearest);
+        for word in 0..WORDS {
+            if place < places {
+                break;
+            }
+            place = word as u32 * 8 + first_free((*line).tags[word]);
+        }
+        // The second half is for the verifier.
+        let found = place < places && place < PLACES;
+        if found {
+            let tags = (&raw mut (*line).tags).cast::<u8>();
+            tags.add(place as usize).write_volatile(Tag::TAKEN);
+        } else {
+            (*line).state = (*line).state.pass();
+        }
+        unlock(&raw mut (*line).lock);
+        if found { place } else { NOWHERE }
+    }
+}
+
+/// Which of eight tags is the first free one; if none is, no place is so high.
+#[inline(always)]
+fn first_free(tags: u64) -> u32 {
+    match Tag::matches(tags, Tag::FREE) {
+        0 => PLACES,
+        free => Tag::first_of(free),
+    }
+}
+
+/// Frees a slot that [`take`] gave for a flow, and that does not lead there.
+#[inline(always)]
+pub fn give_back(key: &FlowKey, slot: u32) {
+    let (bucket, _) = config::geometry().place_of(slot);
+    sstpulse_unpass(home(key).bucket, bucket);
+    free(slot);
+}
+
+/// Frees a slot that was [withdrawn](withdraw).
+#[inline(always)]
+pub fn free(slot: u32) {
+    set(slot, Tag::FREE);
+}
+
+/// Sets the tag of a slot that belongs to the caller.
+#[inline(always)]
+fn set(slot: u32, value: u8) {
+    let (bucket, place) = config::geometry().place_of(slot);
+    if let Some(line) = line(bucket)
+        && let Some(tag) = tag(line, place)
+    {
+        // SAFETY: as in `sstpulse_take_in`. Under the lock, since whoever looks for a free slot
+        // does so.
+        unsafe {
+            lock(&raw mut (*line).lock);
+            tag.write_volatile(value);
+            unlock(&raw mut (*line).lock);
+        }
+    }
+}
+
+/// The buckets from `home` up to `end` are passed by one flow less.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sstpulse_unpass(home: u32, end: u32) -> u32 {
+    let mut bucket = home;
+    for _ in 0..PROBES {
+        if bucket == end {
+            break;
+        }
+        let Some(line) = line(bucket) else {
+            break;
+        };
+        // SAFETY: as in `sstpulse_take_in`.
+        unsafe {
+            lock(&raw mut (*line).lock);
+            (*line).state = (*line).state.unpass();
+            unlock(&raw mut (*line).lock);
+        }
+        bucket = config::geometry().after(bucket);
+    }
+    0
+}
+
+/// Lets the flow that this CPU judges lead to a slot; false if it leads somewhere already.
 #[inline(always)]
 pub fn publish(slot: u32) -> bool {
     sstpulse_publish(slot) != 0
@@ -131,74 +318,61 @@ pub extern "C" fn sstpulse_publish(slot: u32) -> u32 {
     let Some(parsed) = maps::parsed() else {
         return 0;
     };
-    let key = &parsed.key;
-    let place = place(key);
+    let geometry = config::geometry();
+    let home = Home::of(&parsed.key, config::multipliers(), geometry);
+    let (bucket, place) = geometry.place_of(slot);
     for _ in 0..TRIES {
-        let Some(line) = line(&place) else {
+        let (Some(line), Some(at)) = (line(home.bucket), line(bucket)) else {
             return 0;
         };
-        // SAFETY: as in `find`; volatile, so that it is read before the search.
-        let state = unsafe { (&raw const (*line).bucket).cast::<u32>().read_volatile() };
-        if sstpulse_search(place.bucket, place.tag) != NOWHERE {
+        let Some(tag) = tag(at, place) else {
+            return 0;
+        };
+        // SAFETY: as in `find`; before the search, so that it tells of what comes after.
+        let state = unsafe { (&raw const (*line).state).read_volatile() };
+        if sstpulse_search(home.bucket, u32::from(home.tag)) != NOWHERE {
             return 0;
         }
-        // SAFETY: a lock in a map's value, given back below. Between the two, this CPU alone
-        // changes the bucket.
-        let (unchanged, inserted, spilled) = unsafe {
+        // SAFETY: as in `sstpulse_take_in`. The tag is of a slot that is this CPU's, and of its
+        // line nothing else is written.
+        let published = unsafe {
             lock(&raw mut (*line).lock);
-            let bucket = &mut (*line).bucket;
-            let unchanged = bucket.state() == state;
-            let inserted = unchanged && bucket.insert(&place, slot);
-            let spilled = unchanged && !inserted && bucket.spill();
+            let unchanged = (*line).state == state;
+            if unchanged {
+                (*line).state = state.publish();
+                tag.write_volatile(home.tag);
+            }
             unlock(&raw mut (*line).lock);
-            (unchanged, inserted, spilled)
+            unchanged
         };
-        if inserted {
+        if published {
             return 1;
         }
-        if spilled {
-            let kept = SPILLED.insert(key, slot, u64::from(BPF_NOEXIST)).is_ok();
-            if !kept {
-                unspill(line);
-            }
-            return u32::from(kept);
-        }
-        if unchanged {
-            return 0;
-        }
     }
+    maps::count(Counter::IndexRefused);
     0
 }
 
-/// Lets a flow lead to its slot no more, if it does.
+/// Lets a flow lead to its slot no more, if it does. The slot stays taken.
 #[inline(always)]
 pub fn withdraw(key: &FlowKey, slot: u32) {
-    let place = place(key);
-    let Some(line) = line(&place) else {
+    let geometry: Geometry = config::geometry();
+    let (bucket, place) = geometry.place_of(slot);
+    let Some(line) = line(bucket) else {
         return;
     };
-    // SAFETY: as in `sstpulse_publish`.
-    let (removed, spilled) = unsafe {
-        lock(&raw mut (*line).lock);
-        let bucket = &mut (*line).bucket;
-        let removed = bucket.remove(&place, slot);
-        let spilled = bucket.has_spilled();
-        unlock(&raw mut (*line).lock);
-        (removed, spilled)
+    let Some(tag) = tag(line, place) else {
+        return;
     };
-    // SAFETY: the value is copied at once.
-    let is_spilled = || unsafe { SPILLED.get(key).copied() } == Some(slot);
-    if !removed && spilled && is_spilled() && SPILLED.remove(key).is_ok() {
-        unspill(line);
-    }
-}
-
-#[inline(always)]
-fn unspill(line: *mut Line) {
-    // SAFETY: as in `sstpulse_publish`.
-    unsafe {
+    // SAFETY: as in `sstpulse_take_in`.
+    let led = unsafe {
         lock(&raw mut (*line).lock);
-        (*line).bucket.unspill();
+        let led = tag.read_volatile() != Tag::TAKEN;
+        tag.write_volatile(Tag::TAKEN);
         unlock(&raw mut (*line).lock);
+        led
+    };
+    if led {
+        sstpulse_unpass(home(key).bucket, bucket);
     }
 }

@@ -27,9 +27,7 @@ mod options;
 mod payloads;
 
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
-use sstpulse_common::{
-    Framing, Parsed, Segment, Side, Skip, Tables as _, counters::Counter, observe, parse,
-};
+use sstpulse_common::{Framing, Parsed, Segment, Side, Skip, counters::Counter, observe, parse};
 
 use crate::{
     context::{Headers, Packet, Time},
@@ -78,7 +76,7 @@ pub fn sstpulse_retire(_: TcContext) -> i32 {
 #[classifier]
 pub fn sstpulse_release(_: TcContext) -> i32 {
     if let Some(slot) = maps::next_chore() {
-        Maps.release(slot);
+        index::free(slot);
     }
     TC_ACT_UNSPEC
 }

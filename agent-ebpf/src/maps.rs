@@ -5,7 +5,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_MMAPABLE},
-    btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf, Stack},
+    btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use sstpulse_common::{
@@ -26,11 +26,6 @@ use crate::{
 /// Session records, in memory that the agent maps.
 #[btf_map]
 static SESSIONS: Array<SessionRecord, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
-
-/// Free slots. The agent fills it, the programs take from it; the last one freed is the
-/// first one used, which keeps the scan short.
-#[btf_map]
-static FREE_SLOTS: Stack<u32, 1> = Stack::new();
 
 /// Slots that something is to be done with.
 #[btf_map]
@@ -161,14 +156,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn allocate(&mut self) -> Option<u32> {
-        FREE_SLOTS.pop().ok().flatten()
+    fn allocate(&mut self, key: &FlowKey) -> Option<u32> {
+        index::take(key)
     }
 
     #[inline(always)]
-    fn release(&mut self, slot: u32) {
-        // It came from there, so there is room.
-        let _ = FREE_SLOTS.push(slot, u64::from(BPF_ANY));
+    fn release(&mut self, key: &FlowKey, slot: u32) {
+        index::give_back(key, slot);
     }
 
     #[inline(always)]

@@ -192,9 +192,8 @@ fn kernel_bytes(max_sessions: Option<u32>) -> Result<u64> {
 
 #[test]
 fn kernel_memory_is_what_is_told() -> Result<()> {
-    /// Some 400: the index has a power of two of buckets, nearly twice as many for some numbers
-    /// of sessions as for others.
-    const SOME: RangeInclusive<u64> = 380..=410;
+    /// Some 400.
+    const SOME: RangeInclusive<u64> = 395..=400;
     let bytes = kernel_bytes(None)?;
     let default = format!("{} MiB by default", bytes >> 20);
     assert!(

@@ -22,7 +22,7 @@ pub struct AgentStart<'a> {
     pub interfaces: Vec<WatchedInterface<'a>>,
     /// The watched ports.
     pub ports: Vec<u16>,
-    /// Sessions that can be followed at once.
+    /// Sessions that can be followed at once: as many as were asked for, or some more.
     pub capacity: u32,
     /// Kernel memory reserved for that, in bytes.
     pub kernel_bytes: u64,

@@ -75,29 +75,20 @@ pub struct Limits {
 
 impl Limits {
     /// Kernel memory the tables take, in bytes: session records, their index, half-open
-    /// connections, free slots and the ring buffers.
+    /// connections and the ring buffers.
     pub fn bytes(self) -> u64 {
         /// What the kernel's hash map adds to key and value: element header and bucket.
         const HASH_OVERHEAD: u64 = 48 + 16;
         /// A cache line.
         const BUCKET: u64 = 64;
-        let spilled = 40 + 8 + HASH_OVERHEAD;
         let half_open = 40 + 64 + HASH_OVERHEAD + 16;
-        let buckets = Geometry::of(self.sessions.get()).buckets();
+        let geometry = Geometry::of(self.sessions.get());
         let record = size_of::<SessionRecord>() as u64;
-        u64::from(self.sessions.get()) * (record + 4)
-            + u64::from(buckets) * BUCKET
-            + u64::from(self.spilled()) * spilled
+        u64::from(geometry.slots()) * record
+            + u64::from(geometry.buckets) * BUCKET
             + u64::from(self.half_open.get()) * half_open
             + u64::from(self.notices())
             + u64::from(self.openings())
-    }
-
-    /// Sessions that may find their bucket of the index full: four times as many as do if all
-    /// slots are taken, and enough where chance has more to say.
-    fn spilled(self) -> u32 {
-        let sessions = self.sessions.get();
-        (sessions / 64).max(sessions.min(1_024))
     }
 
     /// Bytes of the ring buffer: a power of two of whole pages, room for a burst of a
@@ -220,10 +211,7 @@ impl Kernel {
         let mut ebpf = load_maps(ports, limits, time_from_packet, VerifierLogLevel::default())?;
         let table = SessionTable::map(take(&mut ebpf, "SESSIONS")?)?;
         let list = take(&mut ebpf, "CHORES")?;
-        let mut chores = Chores::load(&mut ebpf, list)?;
-        // The last one freed is the first to be used: the lowest, which keeps the scan short.
-        let all = (0..table.capacity()).rev();
-        chores.run(&mut ebpf, Chore::Release, all)?;
+        let chores = Chores::load(&mut ebpf, list)?;
         let half_open = take(&mut ebpf, "HALF_OPEN")?;
         let half_open_fd = descriptor(&half_open)
             .map_err(|error| KernelError::new("can't get at the attempts", &error))?;
@@ -404,17 +392,15 @@ pub(super) fn load_maps(
     let time_from_packet = u8::from(time_from_packet);
     EbpfLoader::new()
         .verifier_log_level(log)
-        .map_max_entries("SESSIONS", limits.sessions.get())
-        .map_max_entries("INDEX", geometry.buckets())
-        .map_max_entries("SPILLED", limits.spilled())
-        .map_max_entries("FREE_SLOTS", limits.sessions.get())
+        .map_max_entries("SESSIONS", geometry.slots())
+        .map_max_entries("INDEX", geometry.buckets)
         .map_max_entries("HALF_OPEN", limits.half_open.get())
         .map_max_entries("NOTICES", limits.notices())
         .map_max_entries("PAYLOADS", limits.openings())
         .override_global("PORTS", &bits[..], true)
         .override_global("MULTIPLIERS", &random_multipliers()[..], true)
-        .override_global("BUCKET_MASK", &geometry.bucket_mask, true)
-        .override_global("SLOT_MASK", &geometry.slot_mask, true)
+        .override_global("BUCKETS", &geometry.buckets, true)
+        .override_global("PLACES", &geometry.places, true)
         .override_global("TIME_FROM_PACKET", &time_from_packet, true)
         .load(OBJECT)
         .map_err(|error| KernelError::new("can't load the maps into the kernel", &error))

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use aya::programs::{SchedClassifier, loaded_programs};
-use sstpulse_common::{Framing, Side};
+use sstpulse_common::{Framing, Side, index::Geometry};
 
 use super::{
     Hooks, KernelError, PacketContext,
@@ -17,16 +17,17 @@ pub struct RunningPrograms {
 }
 
 impl RunningPrograms {
-    /// Those that share a table of so many slots, of the agent that was started last.
-    pub fn find(framing: Framing, capacity: u32) -> Result<Option<Self>, KernelError> {
+    /// Those that share a table for so many sessions, of the agent that was started last.
+    pub fn find(framing: Framing, sessions: u32) -> Result<Option<Self>, KernelError> {
         let hooks = Hooks::of(framing);
+        let slots = Geometry::of(sessions).slots();
         let newest = |side| {
             let name = hooks.seeing(side);
             let program = loaded_programs()
                 .filter_map(Result::ok)
                 .filter(|program| program.name() == name.as_bytes())
                 .filter(|program| {
-                    session_table(program).is_some_and(|table| table.max_entries() == capacity)
+                    session_table(program).is_some_and(|table| table.max_entries() == slots)
                 })
                 .max_by_key(aya::programs::ProgramInfo::id);
             program

@@ -184,7 +184,7 @@ impl sstpulse_common::Tables for Tables {
         self.records.get_mut(slot as usize)
     }
 
-    fn allocate(&mut self) -> Option<u32> {
+    fn allocate(&mut self, _: &FlowKey) -> Option<u32> {
         if let Some(slot) = self.free.pop() {
             return Some(slot);
         }
@@ -195,7 +195,7 @@ impl sstpulse_common::Tables for Tables {
         })
     }
 
-    fn release(&mut self, slot: u32) {
+    fn release(&mut self, _: &FlowKey, slot: u32) {
         self.free.push(slot);
     }
 

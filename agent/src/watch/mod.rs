@@ -55,7 +55,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
 
     let mut watch = Watch {
         sessions: Sessions::new(
-            config.limits.sessions.get(),
+            kernel.capacity(),
             report::run_number(),
             config.thresholds.clone(),
             Periods {
@@ -226,7 +226,7 @@ impl Watch {
                 pid: process::id(),
                 interfaces,
                 ports: self.config.ports.iter().copied().collect(),
-                capacity: self.config.limits.sessions.get(),
+                capacity: self.kernel.capacity(),
                 kernel_bytes: self.config.limits.bytes(),
                 interval_ms: report::milliseconds(self.config.interval),
                 dead_after_ms: report::milliseconds(self.config.dead_after),
