@@ -1,6 +1,6 @@
 //! The [index](sstpulse_common::index) in a map, with its locks.
 
-use core::ptr;
+use core::{hint::black_box, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, bpf_spin_lock},
@@ -66,7 +66,10 @@ fn tag(line: *mut Line, place: u32) -> Option<*mut u8> {
         return None;
     }
     // SAFETY: within the line, as just checked.
-    Some(unsafe { (&raw mut (*line).tags).cast::<u8>().add(place) })
+    let tag = unsafe { (&raw mut (*line).tags).cast::<u8>().add(place) };
+    // Hidden from the compiler, which would put the place aside and add it later: old kernels
+    // forget the bounds of a number that was put aside, and not those of a pointer.
+    Some(black_box(tag))
 }
 
 /// The slot of the flow that this CPU judges.

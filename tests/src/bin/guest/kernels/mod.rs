@@ -39,11 +39,18 @@ pub(crate) fn try_all(steps: &mut Steps) -> Result<()> {
 /// The agent finds this kernel fit.
 fn check() -> Result<String> {
     let output = Command::new(binary("sstpulse")?)
-        .args(["check", "--interface", "lo"])
+        .args(["--log", "debug", "check", "--interface", "lo"])
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{text}");
+    let log = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{text}\n{}", last_lines(&log, 60));
     Ok("fit".into())
+}
+
+/// The last lines of a text: of what the verifier says, those that tell why.
+fn last_lines(text: &str, count: usize) -> &str {
+    let start = text.rmatch_indices('\n').nth(count);
+    start.map_or(text, |(start, _)| &text[start + 1..])
 }
 
 fn verify(report: &mut Report) -> Result<String> {
