@@ -3,21 +3,30 @@
 //! Timings differ from machine to machine and from day to day, so what matters are ratios
 //! within one run: what is compared is measured in turn, and told as median and spread.
 
+mod driver;
 mod events;
 mod figures;
+mod held;
+mod iperf;
 mod kernel;
 mod live;
 mod memory;
 mod pace;
+mod packets;
 mod sample;
 mod scan;
 mod soak;
 mod start;
+mod stats;
 mod table;
 mod throughput;
 mod traffic;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
@@ -70,6 +79,8 @@ enum Section {
     Throughput,
     /// Loading and attaching
     Start,
+    /// What a run takes on live traffic, by the kernel's own statistics
+    Stats,
 }
 
 fn main() -> Result<()> {
@@ -100,16 +111,31 @@ fn main() -> Result<()> {
 }
 
 fn measure(section: Section, cli: &Cli, figures: &mut Figures) -> Result<()> {
+    let programs = cli.programs.as_deref();
     match section {
-        Section::Kernel => match &cli.programs {
-            Some(object) => figures.kernel = Some(kernel::measure(object, cli.runs)?),
-            None => eprintln!("bench: left out, as --programs names none to measure beside"),
-        },
+        Section::Kernel => {
+            figures.kernel = beside(programs, |object| kernel::measure(object, cli.runs))?;
+        }
         Section::Scan => figures.scan = Some(scan::measure(cli.sessions, cli.runs)?),
         Section::Events => figures.events = Some(events::measure(cli.runs)?),
         Section::Memory => figures.memory = Some(memory::measure(cli.sessions)?),
         Section::Throughput => figures.throughput = Some(throughput::measure(cli.runs)?),
         Section::Start => figures.start = Some(start::measure(cli.runs)?),
+        Section::Stats => {
+            figures.stats = beside(programs, |object| stats::measure(object, cli.runs))?;
+        }
     }
     Ok(())
+}
+
+/// Measures what takes the bench object, if it was named.
+fn beside<T>(
+    programs: Option<&Path>,
+    measure: impl FnOnce(&Path) -> Result<T>,
+) -> Result<Option<T>> {
+    let Some(object) = programs else {
+        eprintln!("bench: left out, as --programs names none to measure beside");
+        return Ok(None);
+    };
+    measure(object).map(Some)
 }

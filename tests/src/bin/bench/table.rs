@@ -6,6 +6,7 @@ use crate::{
     figures::{Events, Figures, Memory, Scan, Start, Throughput},
     kernel,
     sample::Sample,
+    stats,
 };
 
 /// A row: what was measured, the figure, what it should be, and whether it is.
@@ -36,6 +37,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
         memory,
         throughput,
         start,
+        stats,
     } = figures;
     let mut rows = Vec::new();
     rows.extend(kernel.iter().flat_map(of_kernel));
@@ -44,6 +46,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
     rows.extend(memory.iter().flat_map(of_memory));
     rows.extend(throughput.iter().flat_map(of_throughput));
     rows.extend(start.iter().flat_map(of_start));
+    rows.extend(stats.iter().flatten().flat_map(of_stats));
     rows
 }
 
@@ -191,6 +194,30 @@ fn of_start(start: &Start) -> [Row; 2] {
     [
         ("load".into(), format!("{} ms", start.load_ms), "", None),
         ("attach".into(), format!("{} ms", start.attach_ms), "", None),
+    ]
+}
+
+fn of_stats(stats: &stats::Figures) -> [Row; 3] {
+    let (floor, ours) = (&stats.floor_ns, &stats.ours_ns);
+    let ratio = ours.median() / floor.median();
+    [
+        (
+            stats.what.clone(),
+            format!("{ours} ns, {ratio:.2} × floor"),
+            "",
+            None,
+        ),
+        ("… floor".into(), format!("{floor} ns"), "", None),
+        (
+            "… empty program".into(),
+            format!(
+                "{} ns, {:.0} runs a second",
+                stats.empty_ns,
+                stats.runs_per_s.median()
+            ),
+            "",
+            None,
+        ),
     ]
 }
 
