@@ -21,6 +21,7 @@ mod stats;
 mod table;
 mod throughput;
 mod traffic;
+mod volley;
 
 use std::{
     fs,
@@ -91,7 +92,11 @@ fn main() -> Result<()> {
     if let Some(minutes) = cli.soak {
         let time = Duration::from_mins(minutes);
         return match cli.churn {
-            Some(per_second) => soak::churn(cli.sessions, per_second, time),
+            Some(per_second) => {
+                let object = cli.programs.as_deref();
+                let object = object.context("--churn takes --programs")?;
+                soak::churn(object, cli.sessions, per_second, time)
+            }
             None => soak::many(cli.sessions, cli.active, time),
         };
     }
