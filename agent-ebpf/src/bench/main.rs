@@ -209,6 +209,8 @@ impl Turn {
                 (from_server, shuffle(turn, bits), turn >> bits)
             }
             drive::SERVER => (1, count, 0),
+            drive::STRANGERS => (0, strange(count), 0),
+            drive::ANSWERS => (1, strange(count), 0),
             _ => (0, count, 0),
         };
         let sent = round.wrapping_mul(told[drive::PAYLOAD]);
@@ -226,6 +228,12 @@ impl Turn {
             ack,
         }
     }
+}
+
+/// Another number for each, which looks random.
+#[inline(always)]
+fn strange(number: u32) -> u32 {
+    number.wrapping_mul(0x9e37_79b1)
 }
 
 /// The lowest `bits` bits of a number, shuffled: another number for each.

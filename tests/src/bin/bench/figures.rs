@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{kernel, sample::Sample, stats};
+use crate::{flood, kernel, sample::Sample, stats};
 
 /// What was measured; `None` is left out.
 #[derive(Debug, Default, Serialize)]
@@ -22,6 +22,9 @@ pub(crate) struct Figures {
     /// Not part of the JSON.
     #[serde(skip)]
     pub(crate) stats: Option<Vec<stats::Figures>>,
+    /// Not part of the JSON.
+    #[serde(skip)]
+    pub(crate) flood: Option<Vec<flood::Figures>>,
 }
 
 /// Reading a session table.

@@ -6,6 +6,7 @@
 mod driver;
 mod events;
 mod figures;
+mod flood;
 mod held;
 mod iperf;
 mod kernel;
@@ -19,6 +20,7 @@ mod soak;
 mod start;
 mod stats;
 mod table;
+mod talks;
 mod throughput;
 mod traffic;
 mod volley;
@@ -82,6 +84,8 @@ enum Section {
     Start,
     /// What a run takes on live traffic, by the kernel's own statistics
     Stats,
+    /// A flood of SYNs beside real sessions
+    Flood,
 }
 
 fn main() -> Result<()> {
@@ -129,6 +133,7 @@ fn measure(section: Section, cli: &Cli, figures: &mut Figures) -> Result<()> {
         Section::Stats => {
             figures.stats = beside(programs, |object| stats::measure(object, cli.runs))?;
         }
+        Section::Flood => figures.flood = beside(programs, flood::measure)?,
     }
     Ok(())
 }

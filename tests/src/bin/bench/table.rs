@@ -4,7 +4,7 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 
 use crate::{
     figures::{Events, Figures, Memory, Scan, Start, Throughput},
-    kernel,
+    flood, kernel,
     sample::Sample,
     stats,
 };
@@ -38,6 +38,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
         throughput,
         start,
         stats,
+        flood,
     } = figures;
     let mut rows = Vec::new();
     rows.extend(kernel.iter().flat_map(of_kernel));
@@ -47,6 +48,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
     rows.extend(throughput.iter().flat_map(of_throughput));
     rows.extend(start.iter().flat_map(of_start));
     rows.extend(stats.iter().flatten().flat_map(of_stats));
+    rows.extend(flood.iter().flatten().flat_map(of_flood));
     rows
 }
 
@@ -217,6 +219,61 @@ fn of_stats(stats: &stats::Figures) -> [Row; 3] {
             ),
             "",
             None,
+        ),
+    ]
+}
+
+fn of_flood(flood: &flood::Figures) -> [Row; 6] {
+    let flood::Scene {
+        answered,
+        round_trip,
+    } = flood.scene;
+    let answers = if answered { "answered" } else { "unanswered" };
+    let ns = |ns: f64| format!("{ns:.0} ns");
+    let answer = flood.answer_ns.map_or("none".into(), ns);
+    let all_told = |what: &str, fate: &flood::Fate| {
+        let flood::Fate {
+            sessions,
+            exact,
+            midstream,
+            lost,
+        } = fate;
+        (
+            what.to_owned(),
+            format!("{exact} of {sessions} exact, {midstream} seen midstream, {lost} lost"),
+            "all exact",
+            Some(exact == sessions),
+        )
+    };
+    let attempts = &flood.totals.attempts;
+    let (displaced, failed, unreported) =
+        (attempts.displaced, attempts.failed, attempts.unreported);
+    let plain = |what: &str, figure: String| (what.to_owned(), figure, "", None);
+    [
+        plain(
+            &format!("{answers} SYNs, clients {round_trip:?} away"),
+            format!(
+                "{:.0} a second on {} CPUs; {}, answer {answer}",
+                flood.syns_per_s,
+                flood.cpus,
+                ns(flood.syn_ns)
+            ),
+        ),
+        all_told("… sessions that live meanwhile", &flood.steady),
+        all_told("… sessions that begin meanwhile", &flood.new),
+        (
+            "… sessions that are none".into(),
+            flood.false_sessions.to_string(),
+            "0",
+            Some(flood.false_sessions == 0),
+        ),
+        plain(
+            "… attempts pushed out, failed, not told of",
+            format!("{displaced}, {failed}, {unreported}"),
+        ),
+        plain(
+            "… agent",
+            format!("{:.1} % of a CPU", flood.agent_cpu * 100.0),
         ),
     ]
 }
