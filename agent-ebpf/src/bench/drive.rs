@@ -26,3 +26,7 @@ pub(crate) const SERVER: u32 = 1;
 pub(crate) const BOTH: u32 = 2;
 /// The packet is handed on as it is, to the program that sees what the client sends.
 pub(crate) const NOBODY: u32 = 3;
+/// The client sends, one segment in each flow, each of an address that looks random.
+pub(crate) const STRANGERS: u32 = 4;
+/// The server answers those, in the same order.
+pub(crate) const ANSWERS: u32 = 5;

@@ -83,6 +83,12 @@ pub fn empty(_: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
+/// The same once more: the kernel counts runs by program, and live traffic has two directions.
+#[classifier]
+pub fn empty_out(_: TcContext) -> i32 {
+    TC_ACT_UNSPEC
+}
+
 /// Parses what a client sends, looks its flow up in a hash map of the kernel, and adds to four
 /// counters.
 #[classifier]
@@ -117,9 +123,35 @@ fn floor(context: &TcContext, from_server: bool) -> i32 {
     TC_ACT_UNSPEC
 }
 
+/// [`floor_in`] for live traffic: passes on whatever comes, and makes the entries of flows that
+/// are new.
+#[classifier]
+pub fn floor_live_in(context: TcContext) -> i32 {
+    floor_live(&context, false)
+}
+
+/// The same of what the server sends.
+#[classifier]
+pub fn floor_live_out(context: TcContext) -> i32 {
+    floor_live(&context, true)
+}
+
+#[inline(always)]
+fn floor_live(context: &TcContext, from_server: bool) -> i32 {
+    if floor(context, from_server) == TC_ACT_SHOT {
+        fill(context, from_server);
+    }
+    TC_ACT_UNSPEC
+}
+
 /// Makes the entry that the floor will find, of what a client sends.
 #[classifier]
 pub fn floor_fill(context: TcContext) -> i32 {
+    fill(&context, false)
+}
+
+#[inline(always)]
+fn fill(context: &TcContext, from_server: bool) -> i32 {
     let counts = Counts {
         packets: 0,
         bytes: 0,
@@ -127,7 +159,7 @@ pub fn floor_fill(context: TcContext) -> i32 {
         pushes: 0,
         rest: [0; 18],
     };
-    let Some((key, _)) = Packet::new(&context).parse(false) else {
+    let Some((key, _)) = Packet::new(context).parse(from_server) else {
         return TC_ACT_SHOT;
     };
     match FLOWS.insert(key, counts, u64::from(BPF_ANY)) {
@@ -177,6 +209,8 @@ impl Turn {
                 (from_server, shuffle(turn, bits), turn >> bits)
             }
             drive::SERVER => (1, count, 0),
+            drive::STRANGERS => (0, strange(count), 0),
+            drive::ANSWERS => (1, strange(count), 0),
             _ => (0, count, 0),
         };
         let sent = round.wrapping_mul(told[drive::PAYLOAD]);
@@ -194,6 +228,12 @@ impl Turn {
             ack,
         }
     }
+}
+
+/// Another number for each, which looks random.
+#[inline(always)]
+fn strange(number: u32) -> u32 {
+    number.wrapping_mul(0x9e37_79b1)
 }
 
 /// The lowest `bits` bits of a number, shuffled: another number for each.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{kernel, sample::Sample};
+use crate::{flood, kernel, sample::Sample, stats};
 
 /// What was measured; `None` is left out.
 #[derive(Debug, Default, Serialize)]
@@ -19,6 +19,12 @@ pub(crate) struct Figures {
     pub(crate) throughput: Option<Throughput>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) start: Option<Start>,
+    /// Not part of the JSON.
+    #[serde(skip)]
+    pub(crate) stats: Option<Vec<stats::Figures>>,
+    /// Not part of the JSON.
+    #[serde(skip)]
+    pub(crate) flood: Option<Vec<flood::Figures>>,
 }
 
 /// Reading a session table.

@@ -4,18 +4,9 @@
 //! `agent-ebpf/src/bench`). What is told of each is its time less that of the empty program;
 //! they take turns, and each turn gives one figure.
 
-#[path = "../../../../agent-ebpf/src/bench/drive.rs"]
-mod drive;
-
 use std::{collections::BTreeSet, num::NonZeroU32, path::Path, sync::Barrier, thread};
 
 use anyhow::{Context as _, Result, ensure};
-use aya::{
-    Ebpf, EbpfLoader, TestRun as _, TestRunOptions,
-    maps::{Array, MapData, ProgramArray},
-    programs::{ProgramFd, SchedClassifier},
-};
-use etherparse::{PacketBuilder, TcpOptionElement};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
@@ -27,7 +18,11 @@ use sstpulse::{
 };
 use sstpulse_common::{Framing, Side, counters::Counter, record::Attention};
 
-use crate::sample::Sample;
+use crate::{
+    driver::{Driver, Told, drive},
+    packets::{Flags, Version, packet},
+    sample::Sample,
+};
 
 /// Where conversations begin.
 const CLIENT_ISN: u32 = 1_000;
@@ -93,13 +88,6 @@ pub(crate) fn measure(object: &Path, turns: u32) -> Result<Figures> {
     })
 }
 
-/// IPv4 or IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    V4,
-    V6,
-}
-
 struct Established {
     empty: Sample,
     floor: Sample,
@@ -113,7 +101,7 @@ fn established(object: &Path, turns: u32, bits: u32, version: Version) -> Result
     let mut driver = Driver::new(object, flows)?;
     open(&mut kernel, &mut driver, version, Flows { first: 0, bits })?;
     let data = packet(version, PAYLOAD, Flags::Ack, 443)?;
-    let told = Told::new(Flows { first: 0, bits }, drive::BOTH);
+    let told = data_in(Flows { first: 0, bits }, drive::BOTH);
     let mut talks = [told; 3];
     let mut measured = Established {
         empty: Sample::default(),
@@ -122,7 +110,7 @@ fn established(object: &Path, turns: u32, bits: u32, version: Version) -> Result
     };
     for _ in 0..turns {
         let mut turn = |subject, told| {
-            driver.aim(subject, &mut kernel)?;
+            aim(&mut driver, subject, &mut kernel)?;
             driver.run(told, &data, RUNS)
         };
         let [with_empty, with_floor, with_ours] = &mut talks;
@@ -145,13 +133,13 @@ fn without_session(object: &Path, turns: u32, data: &[u8], sender: u32) -> Resul
     };
     let mut kernel = kernel(1 << FEW_BITS)?;
     let mut driver = Driver::new(object, 1 << FEW_BITS)?;
-    let mut talks = [Told::new(flows, sender); 2];
+    let mut talks = [data_in(flows, sender); 2];
     let mut measured = Sample::default();
     for _ in 0..turns {
         let [with_empty, with_ours] = &mut talks;
-        driver.aim(Subject::Empty, &mut kernel)?;
+        aim(&mut driver, Subject::Empty, &mut kernel)?;
         let empty = driver.run(with_empty, data, RUNS)?;
-        driver.aim(Subject::Ours, &mut kernel)?;
+        aim(&mut driver, Subject::Ours, &mut kernel)?;
         measured.push(driver.run(with_ours, data, RUNS)? - empty);
     }
     Ok(measured)
@@ -172,9 +160,9 @@ fn on_all_cpus(object: &Path, turns: u32) -> Result<Sample> {
         let mut empty = Driver::new(object, 1 << FEW_BITS)?;
         let mut ours = Driver::new(object, 1 << FEW_BITS)?;
         open(&mut kernel, &mut ours, Version::V4, flows)?;
-        empty.aim(Subject::Empty, &mut kernel)?;
-        ours.aim(Subject::Ours, &mut kernel)?;
-        let told = Told::new(flows, drive::BOTH);
+        aim(&mut empty, Subject::Empty, &mut kernel)?;
+        aim(&mut ours, Subject::Ours, &mut kernel)?;
+        let told = data_in(flows, drive::BOTH);
         drivers.push((cpu, [(empty, told), (ours, told)]));
     }
     let barrier = Barrier::new(drivers.len());
@@ -234,110 +222,25 @@ struct Flows {
     bits: u32,
 }
 
-/// What a driver is told, and how far its conversations have come.
-#[derive(Clone, Copy, Debug)]
-struct Told([u32; drive::WORDS]);
-
-impl Told {
-    fn new(flows: Flows, sender: u32) -> Self {
-        let mut words = [0; drive::WORDS];
-        words[drive::BITS] = flows.bits;
-        words[drive::FIRST] = flows.first;
-        words[drive::SENDER] = sender;
-        words[drive::CLIENT_SEQ] = CLIENT_ISN + 1;
-        words[drive::SERVER_SEQ] = SERVER_ISN + 1;
-        words[drive::PAYLOAD] = PAYLOAD;
-        Self(words)
-    }
-
-    /// A step of a handshake, in flow after flow.
-    fn step(mut self, sender: u32, client_seq: u32, server_seq: u32) -> Self {
-        self.0[drive::SENDER] = sender;
-        self.0[drive::CLIENT_SEQ] = client_seq;
-        self.0[drive::SERVER_SEQ] = server_seq;
-        self
-    }
-}
-
-/// The bench object: what makes packets, and what is compared with.
-struct Driver {
-    object: Ebpf,
-    drive: Array<MapData, [u32; drive::WORDS]>,
-    targets: ProgramArray<MapData>,
-}
-
-impl Driver {
-    fn new(object: &Path, flows: u32) -> Result<Self> {
-        let mut object = EbpfLoader::new()
-            .map_max_entries("FLOWS", flows)
-            .load_file(object)
-            .with_context(|| format!("can't load {}", object.display()))?;
-        for (name, program) in object.programs_mut() {
-            let program: &mut SchedClassifier = program.try_into()?;
-            program
-                .load()
-                .with_context(|| format!("can't load {name}"))?;
+/// Lets a subject have the driver's packets.
+fn aim(driver: &mut Driver, subject: Subject, kernel: &mut Kernel) -> Result<()> {
+    for side in [Side::Client, Side::Server] {
+        match (subject, side) {
+            (Subject::Empty, _) => driver.hand_to_own(side, "empty")?,
+            (Subject::Floor, Side::Client) => driver.hand_to_own(side, "floor_in")?,
+            (Subject::Floor, Side::Server) => driver.hand_to_own(side, "floor_out")?,
+            (Subject::Ours, _) => driver.hand_to(side, kernel.program(Framing::Ethernet, side)?)?,
         }
-        let mut map = |name| object.take_map(name).with_context(|| format!("no {name}"));
-        Ok(Self {
-            drive: Array::try_from(map("DRIVE")?)?,
-            targets: ProgramArray::try_from(map("TARGETS")?)?,
-            object,
-        })
     }
-
-    /// Lets a subject have the packets.
-    fn aim(&mut self, subject: Subject, kernel: &mut Kernel) -> Result<()> {
-        for side in [Side::Client, Side::Server] {
-            let program = match (subject, side) {
-                (Subject::Empty, _) => program(&self.object, "empty")?,
-                (Subject::Floor, Side::Client) => program(&self.object, "floor_in")?,
-                (Subject::Floor, Side::Server) => program(&self.object, "floor_out")?,
-                (Subject::Ours, side) => kernel.program(Framing::Ethernet, side)?,
-            };
-            self.targets.set(side as u32, program, 0)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the entries of the floor, of these flows.
-    fn fill_floor(&mut self, mut told: Told, data: &[u8], count: u32) -> Result<()> {
-        let fill = program(&self.object, "floor_fill")?;
-        self.targets.set(Side::Client as u32, fill, 0)?;
-        self.run(&mut told, data, count).map(drop)
-    }
-
-    /// Runs so often, and tells how many nanoseconds a run took.
-    fn run(&mut self, told: &mut Told, data: &[u8], runs: u32) -> Result<f64> {
-        /// What all programs return.
-        const UNSPEC: i32 = -1;
-
-        self.drive.set(0, told.0, 0)?;
-        let driver: &SchedClassifier = self
-            .object
-            .program("drive")
-            .context("no drive")?
-            .try_into()?;
-        let result = driver.test_run(TestRunOptions {
-            data_in: Some(data),
-            repeat: runs,
-            ..TestRunOptions::new()
-        })?;
-        ensure!(
-            result.return_value.cast_signed() == UNSPEC,
-            "a program did not do what it is measured for"
-        );
-        told.0 = self.drive.get(&0, 0)?;
-        Ok(result.duration.as_secs_f64() * 1e9)
-    }
+    Ok(())
 }
 
-fn program<'a>(object: &'a Ebpf, name: &str) -> Result<&'a ProgramFd> {
-    let program: &SchedClassifier = object
-        .program(name)
-        .with_context(|| format!("no program {name}"))?
-        .try_into()?;
-    Ok(program.fd()?)
+/// What a driver is told of data in these flows.
+fn data_in(flows: Flows, sender: u32) -> Told {
+    let mut told = Told::new(flows.first, sender, CLIENT_ISN + 1, SERVER_ISN + 1);
+    told.0[drive::BITS] = flows.bits;
+    told.0[drive::PAYLOAD] = PAYLOAD;
+    told
 }
 
 fn kernel(sessions: u32) -> Result<Kernel> {
@@ -357,19 +260,21 @@ fn open(kernel: &mut Kernel, driver: &mut Driver, version: Version, flows: Flows
     let all = 1 << flows.bits;
     for done in (0..all).step_by(OPENED_AT_ONCE as usize) {
         let count = OPENED_AT_ONCE.min(all - done);
-        let mut told = Told::new(flows, drive::CLIENT);
-        told.0[drive::COUNT] = done;
         let (client, server) = (CLIENT_ISN, SERVER_ISN);
-        driver.aim(Subject::Ours, kernel)?;
-        driver.run(&mut told.step(drive::CLIENT, client, 0), &syn, count)?;
+        let told = |sender, client_seq, server_seq| {
+            Told::new(flows.first + done, sender, client_seq, server_seq)
+        };
+        aim(driver, Subject::Ours, kernel)?;
+        driver.run(&mut told(drive::CLIENT, client, 0), &syn, count)?;
         driver.run(
-            &mut told.step(drive::SERVER, client + 1, server),
+            &mut told(drive::SERVER, client + 1, server),
             &syn_ack,
             count,
         )?;
-        let acknowledged = told.step(drive::CLIENT, client + 1, server + 1);
+        let acknowledged = told(drive::CLIENT, client + 1, server + 1);
         driver.run(&mut acknowledged.clone(), &ack, count)?;
-        driver.fill_floor(acknowledged, &ack, count)?;
+        driver.hand_to_own(Side::Client, "floor_fill")?;
+        driver.run(&mut acknowledged.clone(), &ack, count)?;
     }
     let opened = kernel.counters()?.get(Counter::SessionsFromHandshake) - before;
     ensure!(
@@ -397,36 +302,4 @@ fn all_counted(kernel: &Kernel) -> Result<()> {
         ensure!(count == 0, "{counter:?} was counted {count} times");
     }
     Ok(())
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flags {
-    Syn,
-    SynAck,
-    Ack,
-}
-
-/// A segment to a port; the driver sets addresses, ports and numbers.
-fn packet(version: Version, payload: u32, flags: Flags, port: u16) -> Result<Vec<u8>> {
-    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-    let ethernet = PacketBuilder::ethernet2(MAC, MAC);
-    let internet = match version {
-        Version::V4 => ethernet.ipv4([10, 0, 0, 0], [192, 0, 2, 1], 64),
-        Version::V6 => ethernet.ipv6([0; 16], [0; 16], 64),
-    };
-    let tcp = internet.tcp(40_000, port, CLIENT_ISN, u16::MAX);
-    let options = [
-        TcpOptionElement::Noop,
-        TcpOptionElement::Noop,
-        TcpOptionElement::Timestamp(1, 1),
-    ];
-    let tcp = match flags {
-        Flags::Syn => tcp.syn().options(&options)?,
-        Flags::SynAck => tcp.syn().ack(1).options(&options)?,
-        Flags::Ack => tcp.ack(1).options(&options)?,
-    };
-    let payload = vec![0; payload as usize];
-    let mut bytes = Vec::new();
-    tcp.write(&mut bytes, &payload)?;
-    Ok(bytes)
 }

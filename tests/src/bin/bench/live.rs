@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::BufRead,
+    io::{BufRead, BufReader},
     process::{Command, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
@@ -12,21 +12,29 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::MapInfo;
+use aya::{maps::MapInfo, programs::ProgramFd};
 use lab::{Lab, Process, SERVER_INTERFACE, agent::binary};
 use nix::{
+    fcntl::{FcntlArg, fcntl},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::Value;
-use sstpulse::kernel::{PacketContext, RunningPrograms};
+use sstpulse::kernel::{Hooks, PacketContext, RunningPrograms};
 use sstpulse_common::{Framing, Side};
 use tempfile::TempDir;
 
-use crate::traffic::Stage;
+use crate::{
+    held::{self, CpuTime},
+    traffic::Stage,
+};
 
 /// How long the agent may take for what it does at once.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes that wait to be read by us, at most: an agent that writes as fast as it can must not
+/// wait for each 64 KiB to be read.
+const PIPE: i32 = 1 << 20;
 
 /// An agent that runs.
 pub(crate) struct Live {
@@ -78,6 +86,8 @@ impl Live {
             .stdout(Stdio::piped());
         let mut process = lab.server.spawn_process(&mut command)?;
         let stdout = process.take_stdout().context("the agent has no output")?;
+        fcntl(stdout.get_ref(), FcntlArg::F_SETPIPE_SZ(PIPE))?;
+        let stdout = BufReader::with_capacity(1 << 20, stdout.into_inner());
         let heard = Arc::new(Heard::default());
         thread::spawn({
             let heard = Arc::clone(&heard);
@@ -128,16 +138,8 @@ impl Live {
     }
 
     /// CPU time of the process.
-    pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        let path = format!("/proc/{}/schedstat", self.process.id());
-        let mut nanoseconds = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))
-                .with_context(|| format!("can't read {path}"))?;
-            let first = text.split_whitespace().next().unwrap_or_default();
-            nanoseconds += first.parse::<u64>().context("no time")?;
-        }
-        Ok(Duration::from_nanos(nanoseconds))
+    pub(crate) fn cpu_time(&self) -> Result<CpuTime> {
+        held::cpu_time(self.process.id())
     }
 
     /// Times that its threads went to sleep by themselves.
@@ -179,6 +181,13 @@ impl Live {
             .collect()
     }
 
+    /// The program that sees what clients send, and the one that sees what the server sends.
+    pub(crate) fn programs(&self) -> Result<[ProgramFd; 2]> {
+        let Hooks { ingress, egress } = Hooks::of(Framing::Ethernet);
+        let [from_client, from_server] = held::programs(self.process.id(), [ingress, egress])?;
+        Ok([from_client.fd()?, from_server.fd()?])
+    }
+
     /// Ends it, and waits until it has written all.
     pub(crate) fn stop(mut self) -> Result<Lines> {
         let pid = i32::try_from(self.process.id()).context("an impossible process number")?;
@@ -203,14 +212,17 @@ impl Heard {
         while matches!(stdout.read_until(b'\n', &mut line), Ok(length) if length > 0) {
             // `{"type":"agent.stats",…`
             let kind = line.split(|byte| *byte == b'"').nth(3).unwrap_or_default();
-            let kind = String::from_utf8_lossy(kind).into_owned();
+            let kind = str::from_utf8(kind).unwrap_or_default();
             let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
             if kind == "agent.stats" || kind == "agent.stop" {
                 lines.stats = serde_json::from_slice(&line).unwrap_or_default();
                 lines.stats_seen += 1;
                 self.more.notify_all();
             }
-            *lines.counts.entry(kind).or_default() += 1;
+            match lines.counts.get_mut(kind) {
+                Some(count) => *count += 1,
+                None => drop(lines.counts.insert(kind.to_owned(), 1)),
+            }
             if lines.counts.len() < 3 {
                 self.more.notify_all();
             }

@@ -3,21 +3,33 @@
 //! Timings differ from machine to machine and from day to day, so what matters are ratios
 //! within one run: what is compared is measured in turn, and told as median and spread.
 
+mod driver;
 mod events;
 mod figures;
+mod flood;
+mod held;
+mod iperf;
 mod kernel;
 mod live;
 mod memory;
 mod pace;
+mod packets;
 mod sample;
 mod scan;
 mod soak;
 mod start;
+mod stats;
 mod table;
+mod talks;
 mod throughput;
 mod traffic;
+mod volley;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
@@ -70,6 +82,10 @@ enum Section {
     Throughput,
     /// Loading and attaching
     Start,
+    /// What a run takes on live traffic, by the kernel's own statistics
+    Stats,
+    /// A flood of SYNs beside real sessions
+    Flood,
 }
 
 fn main() -> Result<()> {
@@ -80,7 +96,11 @@ fn main() -> Result<()> {
     if let Some(minutes) = cli.soak {
         let time = Duration::from_mins(minutes);
         return match cli.churn {
-            Some(per_second) => soak::churn(cli.sessions, per_second, time),
+            Some(per_second) => {
+                let object = cli.programs.as_deref();
+                let object = object.context("--churn takes --programs")?;
+                soak::churn(object, cli.sessions, per_second, time)
+            }
             None => soak::many(cli.sessions, cli.active, time),
         };
     }
@@ -100,16 +120,32 @@ fn main() -> Result<()> {
 }
 
 fn measure(section: Section, cli: &Cli, figures: &mut Figures) -> Result<()> {
+    let programs = cli.programs.as_deref();
     match section {
-        Section::Kernel => match &cli.programs {
-            Some(object) => figures.kernel = Some(kernel::measure(object, cli.runs)?),
-            None => eprintln!("bench: left out, as --programs names none to measure beside"),
-        },
+        Section::Kernel => {
+            figures.kernel = beside(programs, |object| kernel::measure(object, cli.runs))?;
+        }
         Section::Scan => figures.scan = Some(scan::measure(cli.sessions, cli.runs)?),
         Section::Events => figures.events = Some(events::measure(cli.runs)?),
         Section::Memory => figures.memory = Some(memory::measure(cli.sessions)?),
         Section::Throughput => figures.throughput = Some(throughput::measure(cli.runs)?),
         Section::Start => figures.start = Some(start::measure(cli.runs)?),
+        Section::Stats => {
+            figures.stats = beside(programs, |object| stats::measure(object, cli.runs))?;
+        }
+        Section::Flood => figures.flood = beside(programs, flood::measure)?,
     }
     Ok(())
+}
+
+/// Measures what takes the bench object, if it was named.
+fn beside<T>(
+    programs: Option<&Path>,
+    measure: impl FnOnce(&Path) -> Result<T>,
+) -> Result<Option<T>> {
+    let Some(object) = programs else {
+        eprintln!("bench: left out, as --programs names none to measure beside");
+        return Ok(None);
+    };
+    measure(object).map(Some)
 }

@@ -27,8 +27,18 @@ impl Pace {
         self.done += 1;
         // Not each by itself: the clock and the scheduler take longer than some things.
         if self.done.is_multiple_of(64) {
-            let due = Duration::from_secs_f64(f64::from(self.done) / f64::from(self.per_second));
-            thread::sleep(due.saturating_sub(self.began.elapsed()));
+            self.sleep();
         }
+    }
+
+    /// Waits until so many may be done at once.
+    pub(crate) fn wait_for(&mut self, count: u32) {
+        self.done += count;
+        self.sleep();
+    }
+
+    fn sleep(&self) {
+        let due = Duration::from_secs_f64(f64::from(self.done) / f64::from(self.per_second));
+        thread::sleep(due.saturating_sub(self.began.elapsed()));
     }
 }

@@ -1,20 +1,29 @@
 //! Long runs: many sessions that live, or many that come and go, and what becomes of the agent.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 
 use crate::{
+    held::{self, CpuTime},
     live::{Lines, Live},
     memory,
     pace::Pace,
     traffic::Script,
+    volley::Volley,
 };
 
 /// Time between two scans, unless the agent is told otherwise.
 const INTERVAL: Duration = Duration::from_secs(INTERVAL_S as u64);
 const INTERVAL_S: u32 = 10;
+
+/// Volleys in a second, by which connections come and go: fewer of them take less time, and
+/// each is more of a burst.
+const VOLLEYS: u32 = 200;
 
 /// How long the agent may take to write what waits to be written.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -22,12 +31,22 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// The worst that was seen of the agent.
 struct Watch {
     began: Instant,
-    cpu_at_first: Duration,
+    cpu_at_first: CpuTime,
     wakeups_at_first: u64,
+    driver_at_first: CpuTime,
     most_resident: u64,
     longest_step_us: u64,
     longest_scan_ms: u64,
     late: u64,
+}
+
+/// What the agent took while there was something to do.
+struct Taken {
+    time: Duration,
+    cpu: CpuTime,
+    wakeups: u64,
+    /// Of the thread that makes the traffic, the programs it runs included.
+    driver: CpuTime,
 }
 
 impl Watch {
@@ -36,6 +55,7 @@ impl Watch {
             began: Instant::now(),
             cpu_at_first: live.cpu_time()?,
             wakeups_at_first: live.wakeups()?,
+            driver_at_first: held::own_cpu_time()?,
             most_resident: 0,
             longest_step_us: 0,
             longest_scan_ms: 0,
@@ -62,22 +82,32 @@ impl Watch {
         Ok(())
     }
 
-    fn table(&self, live: &Live, lines: &Lines) -> Result<Table> {
-        let took = self.began.elapsed();
-        let cpu = live
-            .cpu_time()?
-            .saturating_sub(self.cpu_at_first)
-            .div_duration_f64(took);
-        let wakeups = live.wakeups()? - self.wakeups_at_first;
+    /// What was taken until now.
+    fn taken(&self, live: &Live) -> Result<Taken> {
+        Ok(Taken {
+            time: self.began.elapsed(),
+            cpu: live.cpu_time()?.since(self.cpu_at_first),
+            wakeups: live.wakeups()? - self.wakeups_at_first,
+            driver: held::own_cpu_time()?.since(self.driver_at_first),
+        })
+    }
+
+    fn table(&self, taken: &Taken, lines: &Lines) -> Table {
         let lost = lines.lost();
+        let share = |cpu: CpuTime| {
+            let percent = |time: Duration| time.div_duration_f64(taken.time) * 100.0;
+            let (ran, waited) = (percent(cpu.ran), percent(cpu.waited));
+            format!("{ran:.1} % of one, {waited:.1} % waiting for one")
+        };
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
         for (what, figure) in [
-            ("for", format!("{:.0} s", took.as_secs_f64())),
-            ("agent's CPU", format!("{:.1} % of one", cpu * 100.0)),
+            ("for", format!("{:.0} s", taken.time.as_secs_f64())),
+            ("agent's CPU", share(taken.cpu)),
+            ("driver's CPU", share(taken.driver)),
             (
                 "agent's wakeups",
-                format!("{} a second", wakeups / took.as_secs().max(1)),
+                format!("{} a second", taken.wakeups / taken.time.as_secs().max(1)),
             ),
             (
                 "agent's memory, at most",
@@ -108,7 +138,7 @@ impl Watch {
         ] {
             table.add_row([what.to_owned(), figure]);
         }
-        Ok(table)
+        table
     }
 }
 
@@ -136,35 +166,38 @@ pub(crate) fn many(sessions: u32, active_percent: u32, time: Duration) -> Result
             next_look += INTERVAL;
         }
     }
+    let taken = watch.taken(&live)?;
     let lines = live.next_stats(PATIENCE)?;
     watch.look(&live)?;
-    println!("{}", watch.table(&live, &lines)?);
+    println!("{}", watch.table(&taken, &lines));
     Ok(())
 }
 
 /// Sessions that are opened and closed at once, so many in a second.
-pub(crate) fn churn(capacity: u32, per_second: u32, time: Duration) -> Result<()> {
-    let mut live = Live::start(capacity)?;
-    let mut script = Script::load()?.brief();
+pub(crate) fn churn(object: &Path, capacity: u32, per_second: u32, time: Duration) -> Result<()> {
+    let live = Live::start(capacity)?;
+    let mut volley = Volley::new(object, &live.programs()?)?;
+    let steps = Script::load()?.brief().steps();
+    let at_once = (per_second / VOLLEYS).max(1);
     let mut watch = Watch::new(&live)?;
     let mut pace = Pace::new(per_second);
     let mut next_look = INTERVAL;
     let mut flows = 0;
     while watch.began.elapsed() < time {
-        pace.wait();
-        script.open(flows, 0, &mut live)?;
-        script.close(flows, 0, 0, &mut live)?;
-        flows += 1;
+        pace.wait_for(at_once);
+        volley.play(&steps, flows..flows + at_once)?;
+        flows += at_once;
         if watch.began.elapsed() >= next_look {
             watch.look(&live)?;
             next_look += INTERVAL;
         }
     }
-    let rate = f64::from(flows) / watch.began.elapsed().as_secs_f64();
+    let taken = watch.taken(&live)?;
+    let rate = f64::from(flows) / taken.time.as_secs_f64();
     let lines = live.next_stats(PATIENCE)?;
     watch.look(&live)?;
     println!("{flows} connections opened and closed, {rate:.0} a second");
-    println!("{}", watch.table(&live, &lines)?);
+    println!("{}", watch.table(&taken, &lines));
     let ended = lines.number("/sessions/ended");
     ensure!(
         ended == u64::from(flows),

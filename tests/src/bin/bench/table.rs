@@ -4,8 +4,9 @@ use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 
 use crate::{
     figures::{Events, Figures, Memory, Scan, Start, Throughput},
-    kernel,
+    flood, kernel,
     sample::Sample,
+    stats,
 };
 
 /// A row: what was measured, the figure, what it should be, and whether it is.
@@ -36,6 +37,8 @@ fn rows(figures: &Figures) -> Vec<Row> {
         memory,
         throughput,
         start,
+        stats,
+        flood,
     } = figures;
     let mut rows = Vec::new();
     rows.extend(kernel.iter().flat_map(of_kernel));
@@ -44,6 +47,8 @@ fn rows(figures: &Figures) -> Vec<Row> {
     rows.extend(memory.iter().flat_map(of_memory));
     rows.extend(throughput.iter().flat_map(of_throughput));
     rows.extend(start.iter().flat_map(of_start));
+    rows.extend(stats.iter().flatten().flat_map(of_stats));
+    rows.extend(flood.iter().flatten().flat_map(of_flood));
     rows
 }
 
@@ -191,6 +196,85 @@ fn of_start(start: &Start) -> [Row; 2] {
     [
         ("load".into(), format!("{} ms", start.load_ms), "", None),
         ("attach".into(), format!("{} ms", start.attach_ms), "", None),
+    ]
+}
+
+fn of_stats(stats: &stats::Figures) -> [Row; 3] {
+    let (floor, ours) = (&stats.floor_ns, &stats.ours_ns);
+    let ratio = ours.median() / floor.median();
+    [
+        (
+            stats.what.clone(),
+            format!("{ours} ns, {ratio:.2} × floor"),
+            "",
+            None,
+        ),
+        ("… floor".into(), format!("{floor} ns"), "", None),
+        (
+            "… empty program".into(),
+            format!(
+                "{} ns, {:.0} runs a second",
+                stats.empty_ns,
+                stats.runs_per_s.median()
+            ),
+            "",
+            None,
+        ),
+    ]
+}
+
+fn of_flood(flood: &flood::Figures) -> [Row; 6] {
+    let flood::Scene {
+        answered,
+        round_trip,
+    } = flood.scene;
+    let answers = if answered { "answered" } else { "unanswered" };
+    let ns = |ns: f64| format!("{ns:.0} ns");
+    let answer = flood.answer_ns.map_or("none".into(), ns);
+    let all_told = |what: &str, fate: &flood::Fate| {
+        let flood::Fate {
+            sessions,
+            exact,
+            midstream,
+            lost,
+        } = fate;
+        (
+            what.to_owned(),
+            format!("{exact} of {sessions} exact, {midstream} seen midstream, {lost} lost"),
+            "all exact",
+            Some(exact == sessions),
+        )
+    };
+    let attempts = &flood.totals.attempts;
+    let (displaced, failed, unreported) =
+        (attempts.displaced, attempts.failed, attempts.unreported);
+    let plain = |what: &str, figure: String| (what.to_owned(), figure, "", None);
+    [
+        plain(
+            &format!("{answers} SYNs, clients {round_trip:?} away"),
+            format!(
+                "{:.0} a second on {} CPUs; {}, answer {answer}",
+                flood.syns_per_s,
+                flood.cpus,
+                ns(flood.syn_ns)
+            ),
+        ),
+        all_told("… sessions that live meanwhile", &flood.steady),
+        all_told("… sessions that begin meanwhile", &flood.new),
+        (
+            "… sessions that are none".into(),
+            flood.false_sessions.to_string(),
+            "0",
+            Some(flood.false_sessions == 0),
+        ),
+        plain(
+            "… attempts pushed out, failed, not told of",
+            format!("{displaced}, {failed}, {unreported}"),
+        ),
+        plain(
+            "… agent",
+            format!("{:.1} % of a CPU", flood.agent_cpu * 100.0),
+        ),
     ]
 }
 

@@ -2,22 +2,23 @@
 
 use std::{
     fs,
-    process::{Child, Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
-use lab::{Lab, Namespace, SERVER_INTERFACE, SERVER_V4, agent::binary, wait_until};
+use anyhow::{Context as _, Result, ensure};
+use lab::{Lab, Namespace, SERVER_INTERFACE, agent::binary};
 use serde_json::Value;
 
-use crate::{figures::Throughput, sample::Sample};
+use crate::{
+    figures::Throughput,
+    iperf::{self, quiet},
+    sample::Sample,
+};
 
 /// How long each measurement lasts, in seconds.
-const SECONDS: &str = "4";
-
-/// How long a program may take to begin.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SECONDS: u32 = 4;
 
 /// Who looks on.
 #[derive(Clone, Copy)]
@@ -27,25 +28,10 @@ enum Watcher {
     Tcpdump,
 }
 
-/// A program in a namespace, killed when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Measures it.
 pub(crate) fn measure(runs: u32) -> Result<Throughput> {
     let lab = Lab::new()?;
-    let _server = spawn(
-        &lab.server,
-        Command::new("iperf3").args(["--server", "--port", "443"]),
-    )?;
-    listening(&lab.server)?;
+    let _server = iperf::serve(&lab.server)?;
     let mut throughput = Throughput {
         without_gbps: Sample::default(),
         with_gbps: Sample::default(),
@@ -76,14 +62,14 @@ fn beside(lab: &Lab, watcher: Watcher) -> Result<(f64, f64)> {
         Watcher::Agent => {
             let mut command = Command::new(binary("sstpulse")?);
             command.args(["run", "--interface", SERVER_INTERFACE]);
-            Some(spawn(&lab.server, &mut command)?)
+            Some(lab.server.spawn_process(quiet(&mut command))?)
         }
         Watcher::Tcpdump => {
             let mut command = Command::new("tcpdump");
             command
                 .args(["-i", SERVER_INTERFACE, "-s", "96", "-w", "/dev/null"])
                 .args(["tcp", "port", "443"]);
-            Some(spawn(&lab.server, &mut command)?)
+            Some(lab.server.spawn_process(quiet(&mut command))?)
         }
     };
     // Both have begun well before this is over, and programs are loaded.
@@ -97,44 +83,12 @@ fn beside(lab: &Lab, watcher: Watcher) -> Result<(f64, f64)> {
     Ok((gbps, cpu))
 }
 
-fn spawn(namespace: &Namespace, command: &mut Command) -> Result<Running> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let name = command.get_program().to_string_lossy().into_owned();
-    let child = namespace.run(|| command.spawn());
-    Ok(Running(child.with_context(|| format!("can't run {name}"))?))
-}
-
-fn listening(namespace: &Namespace) -> Result<()> {
-    wait_until(PATIENCE, "iperf3 listens", || {
-        namespace.run(|| {
-            // Port 443 in state LISTEN; iperf3 takes both versions of IP on one socket.
-            ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
-                .iter()
-                .filter_map(|path| fs::read_to_string(path).ok())
-                .any(|text| {
-                    text.lines()
-                        .any(|line| line.contains(":01BB") && line.contains(" 0A "))
-                })
-        })
-    })
-}
-
 fn iperf3(namespace: &Namespace) -> Result<f64> {
-    let mut command = Command::new("iperf3");
-    command
-        .args(["--client", &SERVER_V4.to_string(), "--port", "443"])
-        .args(["--time", SECONDS, "--parallel", "2", "--json"])
-        .stdin(Stdio::null());
+    let mut command = iperf::client(SECONDS, &["--parallel", "2"]);
     let output = namespace
         .run(|| command.output())
         .context("can't run iperf3")?;
-    let json: Value = serde_json::from_slice(&output.stdout).context("iperf3 writes no JSON")?;
-    if let Some(error) = json.get("error") {
-        bail!("iperf3 says {error}");
-    }
+    let json = iperf::told(&output.stdout)?;
     let bits = json.pointer("/end/sum_received/bits_per_second");
     let bits = bits
         .and_then(Value::as_f64)

@@ -57,6 +57,15 @@ struct Packet {
     ack: u32,
 }
 
+/// A packet of a script, as it is in a session.
+pub(crate) struct Step {
+    pub(crate) side: Side,
+    /// Of some flow.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+}
+
 /// Where both sides of a session are.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -142,6 +151,17 @@ impl Script {
         self
     }
 
+    /// A session that is closed as soon as it is open.
+    pub(crate) fn steps(&mut self) -> Vec<Step> {
+        let opened = self.opened(0);
+        let opening = self
+            .opening
+            .iter_mut()
+            .map(|packet| packet.step(Place::START));
+        let closing = self.closing.iter_mut().map(|packet| packet.step(opened));
+        opening.chain(closing).collect()
+    }
+
     /// Where both sides are after the opening and so many beats.
     fn opened(&self, beats: u32) -> Place {
         let end = |side| {
@@ -221,18 +241,37 @@ impl Packet {
         let address = (10 << 24 | flow & 0xff_ffff).to_be_bytes();
         let port = (40_000 + (flow >> 24) as u16).to_be_bytes();
         let server = [192, 0, 2, 1];
-        let (source, destination, at, own, peer) = match self.side {
-            Side::Client => (address, server, TCP, place.client, place.server),
-            Side::Server => (server, address, TCP + 2, place.server, place.client),
+        let (source, destination, at) = match self.side {
+            Side::Client => (address, server, TCP),
+            Side::Server => (server, address, TCP + 2),
         };
+        let (seq, ack) = self.numbers(place);
         self.bytes[LINK + 12..LINK + 16].copy_from_slice(&source);
         self.bytes[LINK + 16..LINK + 20].copy_from_slice(&destination);
         self.bytes[at..at + 2].copy_from_slice(&port);
-        let seq = own.wrapping_add(self.seq).to_be_bytes();
-        let ack = peer.wrapping_add(self.ack).to_be_bytes();
-        self.bytes[TCP + 4..TCP + 8].copy_from_slice(&seq);
-        self.bytes[TCP + 8..TCP + 12].copy_from_slice(&ack);
+        self.bytes[TCP + 4..TCP + 8].copy_from_slice(&seq.to_be_bytes());
+        self.bytes[TCP + 8..TCP + 12].copy_from_slice(&ack.to_be_bytes());
         &self.bytes
+    }
+
+    /// The same for whoever makes packets of all flows of it.
+    fn step(&mut self, place: Place) -> Step {
+        let (seq, ack) = self.numbers(place);
+        Step {
+            side: self.side,
+            bytes: self.of(0, place).to_vec(),
+            seq,
+            ack,
+        }
+    }
+
+    /// Its numbers where the sides are at `place`.
+    fn numbers(&self, place: Place) -> (u32, u32) {
+        let (own, peer) = match self.side {
+            Side::Client => (place.client, place.server),
+            Side::Server => (place.server, place.client),
+        };
+        (own.wrapping_add(self.seq), peer.wrapping_add(self.ack))
     }
 }
 
