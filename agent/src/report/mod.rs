@@ -9,6 +9,7 @@ mod attempts;
 mod deadlines;
 mod host;
 mod known;
+mod lately;
 mod lines;
 mod names;
 mod prefix;
