@@ -6,6 +6,7 @@
 mod across;
 mod alike;
 mod attempts;
+mod compact;
 mod deadlines;
 mod host;
 mod known;
