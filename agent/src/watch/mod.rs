@@ -130,7 +130,7 @@ impl Watch {
                 }
                 Some(state) = self.host.next() => self.tell_host(state),
                 _ = ticks.tick() => self.tick().await?,
-                () = self.scan.next_step(), if self.sessions.is_scanning() => self.scan_step()?,
+                () = self.scan.next_step(), if self.is_scanning() => self.scan_step()?,
             }
             self.lines.flush();
         }
@@ -164,7 +164,7 @@ impl Watch {
         self.interfaces.reconcile(&mut self.kernel).await;
         self.host
             .ask(interface::statistics(&self.config.interfaces).await);
-        if self.sessions.is_scanning() {
+        if self.is_scanning() {
             // What it has not come to yet, the next one will tell with it.
             self.scan.late();
         } else {
@@ -172,6 +172,11 @@ impl Watch {
             self.sessions.begin_scan(monotonic_ns());
         }
         Ok(())
+    }
+
+    /// Whether a scan goes on, of sessions or then of attempts.
+    const fn is_scanning(&self) -> bool {
+        self.sessions.is_scanning() || self.attempts.is_sweeping()
     }
 
     /// Does some of a scan, and after the last of it what else each interval brings.
@@ -184,13 +189,19 @@ impl Watch {
         let (kernel, now) = (&mut self.kernel, monotonic_ns());
         let began_ns = cpu_time_ns();
         let lines = teller.lines.written();
-        self.sessions.scan_step(kernel, &mut teller, now)?;
+        if self.sessions.is_scanning() {
+            self.sessions.scan_step(kernel, &mut teller, now)?;
+            if !self.sessions.is_scanning() {
+                self.attempts.begin_sweep(kernel, now)?;
+            }
+        } else {
+            self.attempts.sweep_step(kernel, &mut teller, now)?;
+        }
         let told = teller.lines.written() - lines;
         let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
         self.scan.step(took, told);
-        if !self.sessions.is_scanning() {
+        if !self.is_scanning() {
             self.scan.end();
-            self.attempts.sweep(kernel, &mut teller, now)?;
             self.across.tell(&mut self.lines, monotonic_ns());
             self.tell_stats()?;
         }
@@ -286,6 +297,9 @@ impl Watch {
             self.sessions.scan(kernel, &mut teller, now)?;
         }
         self.sessions.scan(kernel, &mut teller, now)?;
+        if self.attempts.is_sweeping() {
+            self.attempts.sweep(kernel, &mut teller, now)?;
+        }
         self.attempts.sweep(kernel, &mut teller, now)?;
         self.sessions.end_lingering(kernel, &mut teller, now)?;
         self.across.tell_last(&mut self.lines, monotonic_ns());
