@@ -149,6 +149,7 @@ pub(crate) fn totals(
             half_open_refused: counters.get(Counter::HalfOpenRefused),
             notices: counters.get(Counter::NoticesLost),
             payloads: counters.get(Counter::PayloadsLost),
+            payloads_late: sessions.payloads_late(),
             clusters: across.displaced(),
             lines_dropped: lines.output().dropped(),
             lines_failed: lines.output().failed(),

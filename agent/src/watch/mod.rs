@@ -1,5 +1,6 @@
 //! The main job: watch interfaces, and write events until stopped.
 
+mod backlog;
 mod host_looks;
 mod interfaces;
 mod pace;
@@ -7,7 +8,7 @@ mod pace;
 use std::{process, time::Duration};
 
 use anyhow::Context as _;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
@@ -81,6 +82,8 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     result.and(stopped)
 }
 
+const NOTICES_UNREADABLE: &str = "can't read the ring buffer of notices";
+
 /// What the programs tell.
 struct Rings {
     notices: Messages,
@@ -117,12 +120,17 @@ impl Watch {
                 _ = signals.hangup.recv() => self.lines.output().reopen(),
                 () = self.lines.output().closed() => return Ok(StopReason::OutputClosed),
                 notices = rings.notices.wait() => {
-                    self.take(&notices.context("can't read the ring buffer of notices")?);
+                    self.take(&notices.context(NOTICES_UNREADABLE)?);
                 }
                 openings = rings.openings.wait() => {
-                    self.take(&openings.context("can't read the ring buffer of openings")?);
+                    let openings = openings.context("can't read the ring buffer of openings")?;
+                    self.take_first(&mut rings.notices)?;
+                    self.take_openings(&openings);
                 }
-                () = until(self.sessions.next_due()) => self.settle()?,
+                () = until(self.sessions.next_due()) => {
+                    self.take_first(&mut rings.notices)?;
+                    self.settle()?;
+                }
                 Some(interface) = changes.next() => {
                     if self.interfaces.concern(&interface) {
                         self.interfaces.reconcile(&mut self.kernel).await;
@@ -130,7 +138,10 @@ impl Watch {
                 }
                 Some(state) = self.host.next() => self.tell_host(state),
                 _ = ticks.tick() => self.tick().await?,
-                () = self.scan.next_step(), if self.is_scanning() => self.scan_step()?,
+                () = self.scan.next_step(), if self.is_scanning() => {
+                    self.take_first(&mut rings.notices)?;
+                    self.scan_step()?;
+                }
             }
             self.lines.flush();
         }
@@ -145,6 +156,23 @@ impl Watch {
             };
             self.sessions.take(&mut self.kernel, &mut teller, message);
         }
+    }
+
+    /// Takes notices that wait before something else is done, as many as take no long time: so
+    /// they never wait for more than one such thing.
+    fn take_first(&mut self, notices: &mut Messages) -> Result<(), Failure> {
+        if let Some(notices) = notices.wait().now_or_never() {
+            self.take(&notices.context(NOTICES_UNREADABLE)?);
+        }
+        Ok(())
+    }
+
+    /// Takes pieces of openings in, but for those that have waited too long.
+    fn take_openings(&mut self, openings: &[Message]) {
+        let late = backlog::late(openings, monotonic_ns());
+        let (shed, read) = openings.split_at(late);
+        self.sessions.shed(shed.len());
+        self.take(read);
     }
 
     fn settle(&mut self) -> Result<(), Failure> {

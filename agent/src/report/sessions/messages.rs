@@ -31,6 +31,9 @@ impl Sessions {
         // It may be older than the session that is in the slot now.
         let glance = flows.glance(slot);
         if glance.state == SlotState::FREE || glance.start_ns != start_ns {
+            if let Message::Opening(_) = message {
+                self.shed(1);
+            }
             return;
         }
         if matches!(self.table.state(slot), State::Empty | State::Seen) {
@@ -114,10 +117,15 @@ impl Sessions {
         }
     }
 
+    /// So many pieces of openings were not read, since they came too late.
+    pub(crate) const fn shed(&mut self, pieces: usize) {
+        self.payloads_late += pieces as u64;
+    }
+
     fn opening<F: Flows>(&mut self, flows: &mut F, teller: &mut Teller<'_>, opening: &Opening) {
         let slot = opening.header.slot;
         let Some(known) = self.table.live_mut(slot) else {
-            return;
+            return self.shed(1);
         };
         let done = known.opening(opening);
         let is_up = known.reached() == Some(Phase::Up);

@@ -90,6 +90,8 @@ pub struct Sessions {
     /// Slots that are dealt with together.
     together: Vec<u32>,
     stats: SessionStats,
+    /// Pieces of openings that were not read, since they came too late.
+    payloads_late: u64,
     thresholds: Thresholds,
     recent: Recent,
     names: Names,
@@ -123,6 +125,7 @@ impl Sessions {
                 capacity,
                 ..SessionStats::default()
             },
+            payloads_late: 0,
             thresholds,
             recent: Recent::default(),
             names: Names::default(),
@@ -133,6 +136,11 @@ impl Sessions {
     /// Takes in what the host knows, for the verdicts to come.
     pub(crate) const fn host_knows(&mut self, host: HostFacts) {
         self.host = host;
+    }
+
+    /// Pieces of openings that were not read, since they came too late.
+    pub(crate) const fn payloads_late(&self) -> u64 {
+        self.payloads_late
     }
 
     /// Counts of sessions.
