@@ -216,26 +216,28 @@ impl Known {
         }
     }
 
-    /// Forgets how the tunnel came up, if that was before `then_ns` and was told.
-    pub(super) fn settle(&mut self, then_ns: u64, names: &mut Names) {
+    /// Forgets how the tunnel came up, if that was before `then_ns` and was told. Whether it did.
+    pub(super) fn settle(&mut self, then_ns: u64, names: &mut Names) -> bool {
         let OpeningOf::Over(facts) = self.opening_of() else {
-            return;
+            return false;
         };
         let Some(suite) = facts.settles(then_ns) else {
-            return;
+            return false;
         };
         let server = match &facts.hellos.server_name {
             // Of too many names, none is lost.
             Some(name) => match names.keep(name) {
-                None => return,
+                None => return false,
                 kept => kept,
             },
             None => None,
         };
-        if self.tls_told && self.closing_ns().is_none() {
+        let settles = self.tls_told && self.closing_ns().is_none();
+        if settles {
             (self.settled, self.server) = (Some(suite), server);
             self.forget_opening();
         }
+        settles
     }
 
     fn forget_opening(&mut self) {

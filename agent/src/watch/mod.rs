@@ -26,7 +26,7 @@ use crate::{
     host,
     host_health::HostWatch,
     interface,
-    kernel::{Kernel, Messages},
+    kernel::{Kernel, Messages, memory},
     output::{Output, WhenFull},
     report::{
         self, Across, Attempts, Flows as _, HostMemory, Lines, Message, Periods, Sessions, Teller,
@@ -73,9 +73,12 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         interfaces,
         host,
         told_full: 0,
+        gave_back: 0,
         scan: Pace::default(),
     };
     watch.tell_start()?;
+    // What loading took.
+    memory::give_back();
     let result = watch.follow(&mut rings, &mut signals).await;
     let reason = result.as_ref().copied().unwrap_or(StopReason::Failure);
     let stopped = watch.stop(&mut rings, reason).await;
@@ -102,6 +105,8 @@ struct Watch {
     lines: Lines,
     /// Segments without room that the log has told of.
     told_full: u64,
+    /// Openings whose memory was given back.
+    gave_back: u64,
     scan: Pace,
 }
 
@@ -229,11 +234,28 @@ impl Watch {
         let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
         self.scan.step(took, told);
         if !self.is_scanning() {
+            self.give_back();
             self.scan.end();
             self.across.tell(&mut self.lines, monotonic_ns());
             self.tell_stats()?;
         }
         Ok(())
+    }
+
+    /// Gives back the memory of openings that are over, once these were many.
+    fn give_back(&mut self) {
+        /// Openings that are worth it: they took some 500 bytes each.
+        const MANY: u64 = 4_096;
+
+        let forgotten = self.sessions.openings_forgotten();
+        if forgotten - self.gave_back < MANY {
+            return;
+        }
+        self.gave_back = forgotten;
+        let began_ns = cpu_time_ns();
+        memory::give_back();
+        let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
+        self.scan.step(took, 0);
     }
 
     fn totals(&self) -> Result<Totals, Failure> {

@@ -56,6 +56,7 @@ impl Sessions {
             });
             self.tell_end(teller, &record, slot);
             self.table.retire(slot);
+            self.openings_forgotten += 1;
         }
         self.together = together;
         Ok(())

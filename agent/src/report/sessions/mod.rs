@@ -92,6 +92,8 @@ pub struct Sessions {
     stats: SessionStats,
     /// Pieces of openings that were not read, since they came too late.
     payloads_late: u64,
+    /// Openings that were forgotten, with all that they took.
+    openings_forgotten: u64,
     thresholds: Thresholds,
     recent: Recent,
     names: Names,
@@ -126,6 +128,7 @@ impl Sessions {
                 ..SessionStats::default()
             },
             payloads_late: 0,
+            openings_forgotten: 0,
             thresholds,
             recent: Recent::default(),
             names: Names::default(),
@@ -139,8 +142,13 @@ impl Sessions {
     }
 
     /// Pieces of openings that were not read, since they came too late.
-    pub(crate) const fn payloads_late(&self) -> u64 {
+    pub const fn payloads_late(&self) -> u64 {
         self.payloads_late
+    }
+
+    /// Openings that were forgotten, since their tunnel is long up or their session has ended.
+    pub(crate) const fn openings_forgotten(&self) -> u64 {
+        self.openings_forgotten
     }
 
     /// Counts of sessions.

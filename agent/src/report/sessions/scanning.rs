@@ -109,7 +109,8 @@ impl Sessions {
 
         let refusal_ns = nanoseconds(self.thresholds.goodbye).saturating_add(AT_ONCE_NS);
         if let Some(known) = self.table.live_mut(slot) {
-            known.settle(now.saturating_sub(refusal_ns), &mut self.names);
+            let then_ns = now.saturating_sub(refusal_ns);
+            self.openings_forgotten += u64::from(known.settle(then_ns, &mut self.names));
         }
     }
 
