@@ -92,7 +92,7 @@ contract! {
     #[derive(PartialEq, Eq, Default)]
     Lost {
         table_full_segments: u64, index_refused_segments: u64, half_open_refused: u64,
-        notices: u64, payloads: u64, clusters: u64, lines_dropped: u64, lines_failed: u64,
+        notices: u64, payloads: u64, payloads_late: u64, clusters: u64, lines_dropped: u64, lines_failed: u64,
     }
     PassedOver {
         fragments: u64, malformed: u64, out_of_window: u64, other_interface: u64, no_session: u64,

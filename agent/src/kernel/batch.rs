@@ -7,7 +7,8 @@ use std::{
 
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Entries that are asked for at once: enough that the system call doesn't count.
+/// Entries that are asked for at once where all are wanted: enough that the system call
+/// doesn't count.
 const MOST: usize = 4_096;
 
 /// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd`.
@@ -34,29 +35,42 @@ where
     K: FromBytes + IntoBytes + Clone,
     V: FromBytes + IntoBytes + Clone,
 {
-    // A bucket with more entries than there is room for takes a larger buffer.
-    let mut room = MOST;
-    let mut keys = vec![K::new_zeroed(); room];
-    let mut values = vec![V::new_zeroed(); room];
     let mut place = None;
     loop {
-        let (count, next) = match lookup(map, place, &mut keys, &mut values) {
-            Ok(found) => found,
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                room *= 2;
-                keys = vec![K::new_zeroed(); room];
-                values = vec![V::new_zeroed(); room];
-                continue;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        for (key, value) in keys.iter().zip(&values).take(count) {
-            take(key, value);
+        place = some(map, place, MOST, &mut take)?;
+        if place.is_none() {
+            return Ok(());
         }
-        match next {
-            Some(next) => place = Some(next),
-            None => return Ok(()),
+    }
+}
+
+/// The same with `most` of the entries, or as many as are in one bucket if those are more: from
+/// a place on, or from the first one. Where the next begin, unless these were the last.
+pub(super) fn some<K, V>(
+    map: BorrowedFd<'_>,
+    place: Option<u32>,
+    most: usize,
+    mut take: impl FnMut(&K, &V),
+) -> io::Result<Option<u32>>
+where
+    K: FromBytes + IntoBytes + Clone,
+    V: FromBytes + IntoBytes + Clone,
+{
+    // A bucket with more entries than there is room for takes a larger buffer.
+    let mut room = most;
+    loop {
+        let mut keys = vec![K::new_zeroed(); room];
+        let mut values = vec![V::new_zeroed(); room];
+        match lookup(map, place, &mut keys, &mut values) {
+            Ok((count, next)) => {
+                for (key, value) in keys.iter().zip(&values).take(count) {
+                    take(key, value);
+                }
+                return Ok(next);
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => room *= 2,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

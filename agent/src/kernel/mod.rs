@@ -7,6 +7,7 @@ mod attach;
 mod batch;
 mod chores;
 mod mapped;
+pub mod memory;
 mod notices;
 mod programs;
 mod rival;

@@ -32,6 +32,9 @@ use super::{
 };
 use crate::report::{Flows, Glance};
 
+/// Attempts that are read at once: it takes a fraction of a millisecond.
+const MOST_ATTEMPTS: usize = 1_024;
+
 /// Why the kernel half can't do something: one sentence with what, on what, and why.
 #[derive(Debug, Error)]
 #[error("{what}: {why}")]
@@ -325,18 +328,17 @@ impl Flows for Kernel {
         read_counters(&self.counters)
     }
 
-    fn attempts(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)> {
-        let mut attempts = Vec::new();
-        let read = batch::for_each(
-            self.half_open_fd.as_fd(),
-            |key: &FlowKey, found: &HalfOpen| {
-                attempts.push((*key, *found));
-            },
-        );
-        if let Err(error) = read {
+    fn some_attempts(
+        &self,
+        from: Option<u32>,
+        found: &mut Vec<(FlowKey, HalfOpen)>,
+    ) -> Option<u32> {
+        let map = self.half_open_fd.as_fd();
+        let take = |key: &FlowKey, half_open: &HalfOpen| found.push((*key, *half_open));
+        batch::some(map, from, MOST_ATTEMPTS, take).unwrap_or_else(|error| {
             tracing::error!(%error, "can't read the attempts");
-        }
-        attempts.into_iter()
+            None
+        })
     }
 
     fn attempt(&self, key: &FlowKey) -> Option<HalfOpen> {

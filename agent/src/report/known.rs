@@ -8,8 +8,9 @@ use sstpulse_common::{
 
 use super::{
     Opening,
+    compact::{Moment, low, whole},
     names::{NameId, Names},
-    told::{Rare, Told, low, whole},
+    told::{Rare, Told},
     watched::{Look, Watched},
 };
 use crate::{
@@ -33,22 +34,25 @@ const MOST_RESETS: usize = 8;
 pub(super) struct Known {
     /// What was told of its counts.
     pub(super) told: Told,
-    opening: OpeningOf,
     /// When the last segment was seen, at the last look.
     seen_ns: u64,
-    /// When that look was.
-    looked_ns: u64,
     /// When the client was last seen to have sent data.
     client_spoke_ns: u64,
-    trouble: Option<Box<Trouble>>,
+    aside: Option<Box<Aside>>,
+    /// When the last look was.
+    looked: Moment,
     /// The end of the last time that nothing was sent either way for long; 0 if there was none.
-    quiet_until_ns: u64,
+    quiet_until: Moment,
     /// How long that lasted, in milliseconds.
     quiet_ms: u32,
     /// Which session of the run it is: the last 32 bits of that.
     number: u32,
     /// What the client had sent at the last look, in bytes: the last 32 bits of it.
     client_bytes: u32,
+    /// What matters of an opening that led to a tunnel long ago: what the cipher makes of
+    /// lengths, and which server the client asked for.
+    settled: Option<Suite>,
+    server: Option<NameId>,
     /// It has ended, and lingers.
     pub(super) ending: bool,
     /// The line about TLS is written.
@@ -57,18 +61,32 @@ pub(super) struct Known {
     pub(super) look_planned: bool,
 }
 
-/// What is known of a session's beginning.
+/// What sessions have that come up, or that have met with trouble.
+#[derive(Debug, Default)]
+struct Aside {
+    opening: Option<Seen>,
+    trouble: Option<Box<Trouble>>,
+}
+
+/// A beginning that was seen, and is not settled.
 #[derive(Debug)]
-enum OpeningOf {
-    /// It was not seen.
-    Unseen,
+enum Seen {
     /// It goes on.
     GoesOn(Box<Dialogue>),
     /// It is over.
     Over(Box<TlsFacts>),
-    /// It led to a tunnel, long ago: what matters of it is what the cipher makes of lengths, and
-    /// which server the client asked for.
-    Settled(Suite, Option<NameId>),
+}
+
+/// What is known of a session's beginning.
+enum OpeningOf<'a> {
+    /// It was not seen.
+    Unseen,
+    /// It goes on.
+    GoesOn(&'a Dialogue),
+    /// It is over.
+    Over(&'a TlsFacts),
+    /// It led to a tunnel, long ago.
+    Settled(Suite),
 }
 
 /// What most sessions never have.
@@ -105,22 +123,24 @@ impl Trouble {
 impl Known {
     pub(super) fn new(number: u64, record: &SessionRecord) -> Self {
         let start_ns = record.head.start_ns;
-        let opening = if record.is_midstream() {
-            OpeningOf::Unseen
-        } else {
-            OpeningOf::GoesOn(Box::default())
-        };
+        let aside = (!record.is_midstream()).then(|| {
+            Box::new(Aside {
+                opening: Some(Seen::GoesOn(Box::default())),
+                trouble: None,
+            })
+        });
         Self {
             told: Told::default(),
-            opening,
             seen_ns: start_ns,
-            looked_ns: start_ns,
             client_spoke_ns: start_ns,
-            trouble: None,
-            quiet_until_ns: 0,
+            aside,
+            looked: Moment::of(start_ns),
+            quiet_until: Moment::default(),
             quiet_ms: 0,
             number: low(number),
             client_bytes: 0,
+            settled: None,
+            server: None,
             ending: false,
             tls_told: false,
             look_planned: false,
@@ -134,10 +154,7 @@ impl Known {
 
     /// What came of a side since it was last told of, by what its record counts now.
     pub(super) fn tell(&mut self, side: Side, now: &Counters) -> Counters {
-        let told = self
-            .trouble
-            .as_deref()
-            .and_then(|trouble| trouble.told.as_deref());
+        let told = self.troubles().and_then(|trouble| trouble.told.as_deref());
         let earlier = told.map_or_else(Rare::default, |told| told[side as usize]);
         let mut rare = earlier;
         let since = self.told.tell(side, now, &mut rare);
@@ -147,9 +164,27 @@ impl Known {
         since
     }
 
+    fn opening_of(&self) -> OpeningOf<'_> {
+        let seen = self
+            .aside
+            .as_deref()
+            .and_then(|aside| aside.opening.as_ref());
+        match (seen, self.settled) {
+            (Some(Seen::GoesOn(dialogue)), _) => OpeningOf::GoesOn(dialogue),
+            (Some(Seen::Over(facts)), _) => OpeningOf::Over(facts),
+            (None, Some(suite)) => OpeningOf::Settled(suite),
+            (None, None) => OpeningOf::Unseen,
+        }
+    }
+
+    /// A beginning that was seen, and is not settled.
+    fn seen_mut(&mut self) -> Option<&mut Seen> {
+        self.aside.as_deref_mut()?.opening.as_mut()
+    }
+
     /// Takes a piece of the session's opening in. True if nothing more is wanted of it.
     pub(super) fn opening(&mut self, opening: &Opening) -> bool {
-        let OpeningOf::GoesOn(dialogue) = &mut self.opening else {
+        let Some(Seen::GoesOn(dialogue)) = self.seen_mut() else {
             return false;
         };
         let header = &opening.header;
@@ -163,50 +198,64 @@ impl Known {
 
     /// Nothing more is to come of the session's opening.
     pub(super) fn finish_opening(&mut self) {
-        if let OpeningOf::GoesOn(dialogue) = &mut self.opening {
+        if let Some(seen) = self.seen_mut()
+            && let Seen::GoesOn(dialogue) = seen
+        {
             let dialogue = std::mem::take(dialogue);
-            self.opening = OpeningOf::Over(Box::new(dialogue.into_facts()));
+            *seen = Seen::Over(Box::new(dialogue.into_facts()));
         }
     }
 
     /// What TLS and the set-up of SSTP showed so far, as far as it still matters.
     pub(super) fn tls(&self) -> Option<Cow<'_, TlsFacts>> {
-        match &self.opening {
+        match self.opening_of() {
             OpeningOf::Unseen => None,
             OpeningOf::GoesOn(dialogue) => Some(Cow::Borrowed(dialogue.facts())),
             OpeningOf::Over(facts) => Some(Cow::Borrowed(facts)),
-            OpeningOf::Settled(suite, _) => Some(Cow::Owned(TlsFacts::settled(*suite))),
+            OpeningOf::Settled(suite) => Some(Cow::Owned(TlsFacts::settled(suite))),
         }
     }
 
-    /// Forgets how the tunnel came up, if that was before `then_ns` and was told.
-    pub(super) fn settle(&mut self, then_ns: u64, names: &mut Names) {
-        let OpeningOf::Over(facts) = &self.opening else {
-            return;
+    /// Forgets how the tunnel came up, if that was before `then_ns` and was told. Whether it did.
+    pub(super) fn settle(&mut self, then_ns: u64, names: &mut Names) -> bool {
+        let OpeningOf::Over(facts) = self.opening_of() else {
+            return false;
         };
         let Some(suite) = facts.settles(then_ns) else {
-            return;
+            return false;
         };
-        let name = match &facts.hellos.server_name {
+        let server = match &facts.hellos.server_name {
             // Of too many names, none is lost.
             Some(name) => match names.keep(name) {
-                None => return,
+                None => return false,
                 kept => kept,
             },
             None => None,
         };
-        if self.tls_told && self.closing_ns().is_none() {
-            self.opening = OpeningOf::Settled(suite, name);
+        let settles = self.tls_told && self.closing_ns().is_none();
+        if settles {
+            (self.settled, self.server) = (Some(suite), server);
+            self.forget_opening();
+        }
+        settles
+    }
+
+    fn forget_opening(&mut self) {
+        if let Some(aside) = &mut self.aside {
+            aside.opening = None;
+            if aside.trouble.is_none() {
+                self.aside = None;
+            }
         }
     }
 
     /// The server that the client asked for.
     pub(super) fn server_name<'a>(&'a self, names: &'a Names) -> Option<&'a str> {
-        let facts = match &self.opening {
+        let facts = match self.opening_of() {
             OpeningOf::Unseen => return None,
             OpeningOf::GoesOn(dialogue) => dialogue.facts(),
             OpeningOf::Over(facts) => facts,
-            OpeningOf::Settled(_, name) => return name.map(|name| names.get(name)),
+            OpeningOf::Settled(_) => return self.server.map(|name| names.get(name)),
         };
         facts.hellos.server_name.as_deref()
     }
@@ -221,22 +270,20 @@ impl Known {
 
     /// How far it has come, whether it is closing or not.
     pub(super) fn reached(&self) -> Option<Phase> {
-        match &self.opening {
+        match self.opening_of() {
             OpeningOf::Unseen => None,
             OpeningOf::GoesOn(dialogue) => Some(dialogue.phase()),
             OpeningOf::Over(facts) => Some(facts.phase()),
-            OpeningOf::Settled(..) => Some(Phase::Up),
+            OpeningOf::Settled(_) => Some(Phase::Up),
         }
     }
 
     /// What the programs are to tell of the session from now on, and how long its small
     /// segments are.
     pub(super) fn attention(&self) -> (u8, u8) {
-        let payload = match self.opening {
+        let payload = match self.opening_of() {
             OpeningOf::GoesOn(_) => 0,
-            OpeningOf::Unseen | OpeningOf::Over(_) | OpeningOf::Settled(..) => {
-                Attention::NO_PAYLOAD
-            }
+            OpeningOf::Unseen | OpeningOf::Over(_) | OpeningOf::Settled(_) => Attention::NO_PAYLOAD,
         };
         let watched = if self.watched().is_some() {
             Attention::WATCHED
@@ -250,11 +297,11 @@ impl Known {
         /// What is right for most where nothing is known.
         const USUAL: RecordSize = RecordSize::Tls13 { tag: 16 };
 
-        let size = match &self.opening {
+        let size = match self.opening_of() {
             OpeningOf::Unseen => None,
             OpeningOf::GoesOn(dialogue) => dialogue.facts().record_size(),
             OpeningOf::Over(facts) => facts.record_size(),
-            OpeningOf::Settled(suite, _) => suite.record_size(),
+            OpeningOf::Settled(suite) => suite.record_size(),
         };
         size.unwrap_or(USUAL)
     }
@@ -291,7 +338,7 @@ impl Known {
     pub(super) fn look(&mut self, record: &SessionRecord, now: u64, passed_ns: Option<u64>) {
         let (client, server) = (&record.from_client, &record.from_server);
         if record.head.rtt.inflated(record.head.rtt.smoothed_us) {
-            let since_ns = self.looked_ns;
+            let since_ns = self.looked.ns();
             self.trouble().inflated_ns += now.saturating_sub(since_ns);
         }
         let seen_ns = client.last_seen_ns.max(server.last_seen_ns);
@@ -299,34 +346,36 @@ impl Known {
             // Without a notice, all that is known is that nothing came before the last look;
             // unless it was data of the server, whose time is kept until it is acknowledged.
             let sent_ns = Some(server.mark.since_ns).filter(|sent| *sent > self.seen_ns);
-            let until_ns = passed_ns.or(sent_ns).unwrap_or(self.looked_ns).min(seen_ns);
+            let until_ns = passed_ns
+                .or(sent_ns)
+                .unwrap_or(self.looked.ns())
+                .min(seen_ns);
             let quiet = Quiet {
                 since_ns: self.seen_ns,
                 until_ns,
             };
             // Between timeouts, the server waits for an answer: that is no idleness.
             if quiet.lasted_ns() >= QUIET_NS && self.timeouts(record).is_none() {
-                self.quiet_until_ns = quiet.until_ns;
+                self.quiet_until = Moment::of(quiet.until_ns);
                 self.quiet_ms = u32::try_from(quiet.lasted_ns() / 1_000_000).unwrap_or(u32::MAX);
             }
             self.seen_ns = seen_ns;
         }
-        if let Some(trouble) = &mut self.trouble {
+        if let Some(trouble) = self.troubles_mut() {
             trouble.count_stall(client.ack, now);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "whether it has changed")]
-        let client_bytes = client.bytes as u32;
+        let client_bytes = low(client.bytes);
         if client_bytes != self.client_bytes {
             self.client_bytes = client_bytes;
             let silent_ns = client.without_data_ns(now);
             self.client_spoke_ns = now.saturating_sub(silent_ns).min(client.last_seen_ns);
         }
-        self.looked_ns = now.max(self.looked_ns);
+        self.looked = Moment::of(now.max(self.looked.ns()));
     }
 
     /// The timeouts in a row after which the client has acknowledged nothing.
     pub(super) fn timeouts(&self, record: &SessionRecord) -> Option<Timeouts> {
-        let timeouts = *self.trouble.as_deref()?.timeouts.as_deref()?;
+        let timeouts = *self.troubles()?.timeouts.as_deref()?;
         (timeouts.acknowledged == record.from_client.ack).then_some(timeouts)
     }
 
@@ -359,12 +408,12 @@ impl Known {
 
     /// The looks at it, while it is looked at again and again.
     pub(super) fn watched(&self) -> Option<&Watched> {
-        self.trouble.as_deref()?.watched.as_deref()
+        self.troubles()?.watched.as_deref()
     }
 
     /// The same, to look.
     pub(super) fn watched_mut(&mut self) -> Option<&mut Watched> {
-        self.trouble.as_deref_mut()?.watched.as_deref_mut()
+        self.troubles_mut()?.watched.as_deref_mut()
     }
 
     /// Begins to look at it again and again, or ends that.
@@ -375,14 +424,27 @@ impl Known {
     /// The last time that nothing was sent either way for long.
     fn quiet(&self) -> Option<Quiet> {
         let lasted_ns = u64::from(self.quiet_ms) * 1_000_000;
-        (self.quiet_until_ns != 0).then(|| Quiet {
-            since_ns: self.quiet_until_ns.saturating_sub(lasted_ns),
-            until_ns: self.quiet_until_ns,
+        let until_ns = self.quiet_until.ns();
+        (until_ns != 0).then(|| Quiet {
+            since_ns: until_ns.saturating_sub(lasted_ns),
+            until_ns,
         })
     }
 
+    /// What trouble it has met with, if any.
+    fn troubles(&self) -> Option<&Trouble> {
+        self.aside.as_deref()?.trouble.as_deref()
+    }
+
+    /// The same, to change it.
+    fn troubles_mut(&mut self) -> Option<&mut Trouble> {
+        self.aside.as_deref_mut()?.trouble.as_deref_mut()
+    }
+
+    /// The same, of which there is some from now on.
     fn trouble(&mut self) -> &mut Trouble {
-        self.trouble.get_or_insert_default()
+        let aside = self.aside.get_or_insert_default();
+        aside.trouble.get_or_insert_default()
     }
 
     /// When the last segment was seen, at the last look.
@@ -392,7 +454,7 @@ impl Known {
 
     /// When the first FIN or RST was seen.
     pub(super) fn closing_ns(&self) -> Option<u64> {
-        let closing_ns = self.trouble.as_deref()?.closing_ns;
+        let closing_ns = self.troubles()?.closing_ns;
         (closing_ns != 0).then_some(closing_ns)
     }
 
@@ -410,7 +472,7 @@ impl Known {
         let was_up = self.reached().is_none_or(|phase| phase >= Phase::Up);
         let closing_ns = self.closing_ns();
         let sayings = Sayings::of(record, self.record_size(), end_ns, was_up, closing_ns);
-        let trouble = self.trouble.as_deref();
+        let trouble = self.troubles();
         let timeouts = trouble.and_then(|trouble| trouble.timeouts.as_deref().copied());
         Facts {
             end,
@@ -462,6 +524,6 @@ mod tests {
 
     #[test]
     fn a_million_of_them_fit_into_memory() {
-        assert!(size_of::<Known>() <= 120, "{}", size_of::<Known>());
+        assert!(size_of::<Known>() <= 104, "{}", size_of::<Known>());
     }
 }

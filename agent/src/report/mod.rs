@@ -6,9 +6,11 @@
 mod across;
 mod alike;
 mod attempts;
+mod compact;
 mod deadlines;
 mod host;
 mod known;
+mod lately;
 mod lines;
 mod names;
 mod prefix;
@@ -64,8 +66,21 @@ pub trait Flows {
     fn release(&mut self, slots: &[u32]) -> Result<(), Self::Error>;
     /// What was counted so far.
     fn counters(&self) -> Result<Counters, Self::Error>;
-    /// Attempts remembered now. Some may be missing if they change meanwhile.
-    fn attempts(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)>;
+    /// Reads some of the attempts that are remembered into `found`, no more than take no long
+    /// time: from where an earlier call says, or from the first. Says where the next ones
+    /// begin, unless these were the last. One that is remembered all the while is found by one
+    /// of the calls; one that comes or goes may be missing.
+    fn some_attempts(&self, from: Option<u32>, found: &mut Vec<(FlowKey, HalfOpen)>)
+    -> Option<u32>;
+    /// All attempts that are remembered, likewise.
+    fn attempts(&self) -> impl Iterator<Item = (FlowKey, HalfOpen)> {
+        let mut found = Vec::new();
+        let mut next = self.some_attempts(None, &mut found);
+        while next.is_some() {
+            next = self.some_attempts(next, &mut found);
+        }
+        found.into_iter()
+    }
     /// One attempt, if it is still remembered.
     fn attempt(&self, key: &FlowKey) -> Option<HalfOpen>;
     /// Forgets an attempt; false if it was forgotten already.
@@ -134,6 +149,7 @@ pub(crate) fn totals(
             half_open_refused: counters.get(Counter::HalfOpenRefused),
             notices: counters.get(Counter::NoticesLost),
             payloads: counters.get(Counter::PayloadsLost),
+            payloads_late: sessions.payloads_late(),
             clusters: across.displaced(),
             lines_dropped: lines.output().dropped(),
             lines_failed: lines.output().failed(),

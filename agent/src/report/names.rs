@@ -1,6 +1,6 @@
 //! Names of servers, each kept once: a million sessions ask for a few of them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, num::NonZeroU16};
 
 /// Names that are kept at most, none of which is forgotten.
 const MOST: usize = 1_024;
@@ -12,9 +12,9 @@ pub(super) struct Names {
     places: HashMap<Box<str>, NameId>,
 }
 
-/// A name that is kept.
+/// A name that is kept: the first is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NameId(u16);
+pub(super) struct NameId(NonZeroU16);
 
 impl Names {
     /// Keeps a name, unless there are too many.
@@ -25,15 +25,16 @@ impl Names {
         if self.names.len() >= MOST {
             return None;
         }
-        let id = NameId(u16::try_from(self.names.len()).ok()?);
         self.names.push(name.into());
+        let number = u16::try_from(self.names.len()).ok()?;
+        let id = NameId(NonZeroU16::new(number)?);
         self.places.insert(name.into(), id);
         Some(id)
     }
 
     /// A name that was kept.
     pub(super) fn get(&self, id: NameId) -> &str {
-        &self.names[usize::from(id.0)]
+        &self.names[usize::from(id.0.get()) - 1]
     }
 }
 

@@ -1,11 +1,12 @@
 //! What happened lately: what verdicts on one session owe to others.
 
-use std::{collections::HashMap, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
 use sstpulse_common::Address;
 
 use super::{
     alike::{Alike, Times},
+    lately::Lately,
     prefix::Prefix,
 };
 use crate::{
@@ -13,8 +14,8 @@ use crate::{
     event::{Previous, SessionId},
 };
 
-/// Clients that are remembered: those that came lately, and those that lost a session.
-const MOST_CLIENTS: usize = 65_536;
+/// Clients that are remembered, and prefixes of clients: those that came last.
+const MOST_CLIENTS: u32 = 65_536;
 
 /// How far two ages, or two times of idleness, may be apart and still be the same, in
 /// tenths of a second, to which they are compared.
@@ -42,8 +43,8 @@ pub(super) struct Recent {
     idles: Alike<u64>,
     /// Prefixes of clients that were cut off after their `ClientHello`.
     cut_off: Alike<Prefix>,
-    clients: HashMap<Address, Client>,
-    prefixes: HashMap<Prefix, Arrival>,
+    clients: Lately<Address, Client>,
+    prefixes: Lately<Prefix, Arrival>,
 }
 
 /// A session that the server says goodbye to, as another can be like it. In nanoseconds.
@@ -56,8 +57,9 @@ pub(super) struct Dismissed {
 }
 
 /// The last time that a client of a prefix opened a session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Arrival {
+    /// 0 before the first.
     at_ns: u64,
     from: Address,
     /// Another client of the prefix had come shortly before: who this one is can't be told.
@@ -69,7 +71,8 @@ struct Arrival {
 struct Client {
     /// When it last opened a session.
     came_ns: u64,
-    lost: Option<Lost>,
+    /// Few have one.
+    lost: Option<Box<Lost>>,
 }
 
 /// A session that a client lost.
@@ -103,8 +106,8 @@ impl Default for Recent {
             dismissed_idle: Alike::within(LIKE_NS),
             idles: Alike::within(LIKE_NS),
             cut_off: Alike::within(CUT_OFF_NS),
-            clients: HashMap::new(),
-            prefixes: HashMap::new(),
+            clients: Lately::new(MOST_CLIENTS),
+            prefixes: Lately::new(MOST_CLIENTS),
         }
     }
 }
@@ -174,17 +177,12 @@ impl Recent {
     /// A client opened a session; tells what it had lost before, not longer ago than
     /// `roaming_ns`.
     pub(super) fn came(&mut self, client: Address, now: u64, roaming_ns: u64) -> Option<Previous> {
-        self.make_room(now, roaming_ns);
-        let arrival = self.prefixes.entry(Prefix::of(client)).or_insert(Arrival {
-            at_ns: 0,
-            from: client,
-            crowded: false,
-        });
+        let arrival = self.prefixes.come(Prefix::of(client));
         arrival.crowded = arrival.from != client
             && arrival.at_ns != 0
             && now.saturating_sub(arrival.at_ns) <= CROWDED_NS;
         (arrival.at_ns, arrival.from) = (now, client);
-        let client = self.clients.entry(client).or_default();
+        let client = self.clients.come(client);
         client.came_ns = now;
         let lost = client.lost.as_mut()?;
         let away_ns = now.saturating_sub(lost.heard_ns);
@@ -203,11 +201,11 @@ impl Recent {
     /// A client lost a session, and had last been heard of at `heard_ns`.
     pub(super) fn lost(&mut self, client: Address, id: SessionId, heard_ns: u64) {
         if let Some(client) = self.clients.get_mut(&client) {
-            client.lost = Some(Lost {
+            client.lost = Some(Box::new(Lost {
                 id,
                 heard_ns,
                 attempts: 0,
-            });
+            }));
         }
     }
 
@@ -215,25 +213,6 @@ impl Recent {
     pub(super) fn is_back(&mut self, client: Address) {
         if let Some(client) = self.clients.get_mut(&client) {
             client.lost = None;
-        }
-    }
-
-    /// Forgets clients that came too long ago to matter, once there are too many.
-    fn make_room(&mut self, now: u64, roaming_ns: u64) {
-        if self.prefixes.len() >= MOST_CLIENTS {
-            self.prefixes
-                .retain(|_, arrival| now.saturating_sub(arrival.at_ns) <= roaming_ns);
-            if self.prefixes.len() >= MOST_CLIENTS {
-                self.prefixes.clear();
-            }
-        }
-        if self.clients.len() < MOST_CLIENTS {
-            return;
-        }
-        self.clients
-            .retain(|_, client| now.saturating_sub(client.came_ns) <= roaming_ns);
-        if self.clients.len() >= MOST_CLIENTS {
-            self.clients.clear();
         }
     }
 }

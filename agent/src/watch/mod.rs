@@ -1,5 +1,6 @@
 //! The main job: watch interfaces, and write events until stopped.
 
+mod backlog;
 mod host_looks;
 mod interfaces;
 mod pace;
@@ -7,7 +8,7 @@ mod pace;
 use std::{process, time::Duration};
 
 use anyhow::Context as _;
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
@@ -25,7 +26,7 @@ use crate::{
     host,
     host_health::HostWatch,
     interface,
-    kernel::{Kernel, Messages},
+    kernel::{Kernel, Messages, memory},
     output::{Output, WhenFull},
     report::{
         self, Across, Attempts, Flows as _, HostMemory, Lines, Message, Periods, Sessions, Teller,
@@ -72,14 +73,19 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         interfaces,
         host,
         told_full: 0,
+        gave_back: 0,
         scan: Pace::default(),
     };
     watch.tell_start()?;
+    // What loading took.
+    memory::give_back();
     let result = watch.follow(&mut rings, &mut signals).await;
     let reason = result.as_ref().copied().unwrap_or(StopReason::Failure);
     let stopped = watch.stop(&mut rings, reason).await;
     result.and(stopped)
 }
+
+const NOTICES_UNREADABLE: &str = "can't read the ring buffer of notices";
 
 /// What the programs tell.
 struct Rings {
@@ -99,6 +105,8 @@ struct Watch {
     lines: Lines,
     /// Segments without room that the log has told of.
     told_full: u64,
+    /// Openings whose memory was given back.
+    gave_back: u64,
     scan: Pace,
 }
 
@@ -117,12 +125,17 @@ impl Watch {
                 _ = signals.hangup.recv() => self.lines.output().reopen(),
                 () = self.lines.output().closed() => return Ok(StopReason::OutputClosed),
                 notices = rings.notices.wait() => {
-                    self.take(&notices.context("can't read the ring buffer of notices")?);
+                    self.take(&notices.context(NOTICES_UNREADABLE)?);
                 }
                 openings = rings.openings.wait() => {
-                    self.take(&openings.context("can't read the ring buffer of openings")?);
+                    let openings = openings.context("can't read the ring buffer of openings")?;
+                    self.take_first(&mut rings.notices)?;
+                    self.take_openings(&openings);
                 }
-                () = until(self.sessions.next_due()) => self.settle()?,
+                () = until(self.sessions.next_due()) => {
+                    self.take_first(&mut rings.notices)?;
+                    self.settle()?;
+                }
                 Some(interface) = changes.next() => {
                     if self.interfaces.concern(&interface) {
                         self.interfaces.reconcile(&mut self.kernel).await;
@@ -130,7 +143,10 @@ impl Watch {
                 }
                 Some(state) = self.host.next() => self.tell_host(state),
                 _ = ticks.tick() => self.tick().await?,
-                () = self.scan.next_step(), if self.sessions.is_scanning() => self.scan_step()?,
+                () = self.scan.next_step(), if self.is_scanning() => {
+                    self.take_first(&mut rings.notices)?;
+                    self.scan_step()?;
+                }
             }
             self.lines.flush();
         }
@@ -145,6 +161,23 @@ impl Watch {
             };
             self.sessions.take(&mut self.kernel, &mut teller, message);
         }
+    }
+
+    /// Takes notices that wait before something else is done, as many as take no long time: so
+    /// they never wait for more than one such thing.
+    fn take_first(&mut self, notices: &mut Messages) -> Result<(), Failure> {
+        if let Some(notices) = notices.wait().now_or_never() {
+            self.take(&notices.context(NOTICES_UNREADABLE)?);
+        }
+        Ok(())
+    }
+
+    /// Takes pieces of openings in, but for those that have waited too long.
+    fn take_openings(&mut self, openings: &[Message]) {
+        let late = backlog::late(openings, monotonic_ns());
+        let (shed, read) = openings.split_at(late);
+        self.sessions.shed(shed.len());
+        self.take(read);
     }
 
     fn settle(&mut self) -> Result<(), Failure> {
@@ -164,7 +197,7 @@ impl Watch {
         self.interfaces.reconcile(&mut self.kernel).await;
         self.host
             .ask(interface::statistics(&self.config.interfaces).await);
-        if self.sessions.is_scanning() {
+        if self.is_scanning() {
             // What it has not come to yet, the next one will tell with it.
             self.scan.late();
         } else {
@@ -172,6 +205,11 @@ impl Watch {
             self.sessions.begin_scan(monotonic_ns());
         }
         Ok(())
+    }
+
+    /// Whether a scan goes on, of sessions or then of attempts.
+    const fn is_scanning(&self) -> bool {
+        self.sessions.is_scanning() || self.attempts.is_sweeping()
     }
 
     /// Does some of a scan, and after the last of it what else each interval brings.
@@ -184,17 +222,40 @@ impl Watch {
         let (kernel, now) = (&mut self.kernel, monotonic_ns());
         let began_ns = cpu_time_ns();
         let lines = teller.lines.written();
-        self.sessions.scan_step(kernel, &mut teller, now)?;
+        if self.sessions.is_scanning() {
+            self.sessions.scan_step(kernel, &mut teller, now)?;
+            if !self.sessions.is_scanning() {
+                self.attempts.begin_sweep(kernel, now)?;
+            }
+        } else {
+            self.attempts.sweep_step(kernel, &mut teller, now)?;
+        }
         let told = teller.lines.written() - lines;
         let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
         self.scan.step(took, told);
-        if !self.sessions.is_scanning() {
+        if !self.is_scanning() {
+            self.give_back();
             self.scan.end();
-            self.attempts.sweep(kernel, &mut teller, now)?;
             self.across.tell(&mut self.lines, monotonic_ns());
             self.tell_stats()?;
         }
         Ok(())
+    }
+
+    /// Gives back the memory of openings that are over, once these were many.
+    fn give_back(&mut self) {
+        /// Openings that are worth it: they took some 500 bytes each.
+        const MANY: u64 = 4_096;
+
+        let forgotten = self.sessions.openings_forgotten();
+        if forgotten - self.gave_back < MANY {
+            return;
+        }
+        self.gave_back = forgotten;
+        let began_ns = cpu_time_ns();
+        memory::give_back();
+        let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
+        self.scan.step(took, 0);
     }
 
     fn totals(&self) -> Result<Totals, Failure> {
@@ -286,6 +347,9 @@ impl Watch {
             self.sessions.scan(kernel, &mut teller, now)?;
         }
         self.sessions.scan(kernel, &mut teller, now)?;
+        if self.attempts.is_sweeping() {
+            self.attempts.sweep(kernel, &mut teller, now)?;
+        }
         self.attempts.sweep(kernel, &mut teller, now)?;
         self.sessions.end_lingering(kernel, &mut teller, now)?;
         self.across.tell_last(&mut self.lines, monotonic_ns());
