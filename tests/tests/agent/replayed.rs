@@ -36,7 +36,7 @@ const SLOWER: u32 = 10;
 
 /// How late a frame may be sent. A round trip takes 200 ms at that pace.
 const PUNCTUAL: Duration = Duration::from_millis(3);
-const TRIES: u32 = 5;
+const TRIES: u32 = 20;
 
 /// What is played: Ethernet, no longer than four seconds, and no larger than the MTU.
 const CAPTURES: [&str; 18] = [
