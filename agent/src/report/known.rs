@@ -240,6 +240,11 @@ impl Known {
         settles
     }
 
+    /// Whether how the tunnel came up is forgotten.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.settled.is_some()
+    }
+
     fn forget_opening(&mut self) {
         if let Some(aside) = &mut self.aside {
             aside.opening = None;

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    task::coop::consume_budget,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
 };
 
@@ -73,7 +74,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         interfaces,
         host,
         told_full: 0,
-        gave_back: 0,
+        most_openings: 0,
         scan: Pace::default(),
     };
     watch.tell_start()?;
@@ -105,8 +106,8 @@ struct Watch {
     lines: Lines,
     /// Segments without room that the log has told of.
     told_full: u64,
-    /// Openings whose memory was given back.
-    gave_back: u64,
+    /// Most openings at once since memory was given back.
+    most_openings: u64,
     scan: Pace,
 }
 
@@ -242,16 +243,18 @@ impl Watch {
         Ok(())
     }
 
-    /// Gives back the memory of openings that are over, once these were many.
+    /// Gives back the memory of openings once a peak of them is over: while others take their
+    /// place, they would only take the memory anew.
     fn give_back(&mut self) {
         /// Openings that are worth it: they took some 500 bytes each.
         const MANY: u64 = 4_096;
 
-        let forgotten = self.sessions.openings_forgotten();
-        if forgotten - self.gave_back < MANY {
+        let openings = self.sessions.openings();
+        self.most_openings = self.most_openings.max(openings);
+        if self.most_openings < MANY || openings > self.most_openings / 2 {
             return;
         }
-        self.gave_back = forgotten;
+        self.most_openings = openings;
         let began_ns = cpu_time_ns();
         memory::give_back();
         let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
@@ -414,9 +417,14 @@ fn ticks(interval: Duration) -> Interval {
 
 /// Waits for a time on the monotonic clock; forever if there is none.
 async fn until(ns: Option<u64>) {
-    match ns {
-        Some(ns) => sleep(Duration::from_nanos(ns.saturating_sub(monotonic_ns()))).await,
-        None => std::future::pending().await,
+    let Some(ns) = ns else {
+        return std::future::pending().await;
+    };
+    match ns.checked_sub(monotonic_ns()) {
+        Some(left) if left > 0 => sleep(Duration::from_nanos(left)).await,
+        // No timer: it would go off only once there is nothing else to do. Of the turns that a
+        // task has before others have theirs, this takes one.
+        _ => consume_budget().await,
     }
 }
 

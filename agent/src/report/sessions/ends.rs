@@ -14,6 +14,7 @@ use crate::{
     report::{
         Flows, Teller,
         across::End,
+        known::Known,
         nanoseconds,
         recent::{Dismissed, Like},
         table::State,
@@ -55,8 +56,9 @@ impl Sessions {
                 slot,
             });
             self.tell_end(teller, &record, slot);
+            let settled = self.table.live(slot).is_some_and(Known::is_settled);
+            self.openings -= u64::from(!settled);
             self.table.retire(slot);
-            self.openings_forgotten += 1;
         }
         self.together = together;
         Ok(())

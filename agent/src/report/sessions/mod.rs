@@ -92,8 +92,8 @@ pub struct Sessions {
     stats: SessionStats,
     /// Pieces of openings that were not read, since they came too late.
     payloads_late: u64,
-    /// Openings that were forgotten, with all that they took.
-    openings_forgotten: u64,
+    /// Sessions of which it is kept how they came up.
+    openings: u64,
     thresholds: Thresholds,
     recent: Recent,
     names: Names,
@@ -128,7 +128,7 @@ impl Sessions {
                 ..SessionStats::default()
             },
             payloads_late: 0,
-            openings_forgotten: 0,
+            openings: 0,
             thresholds,
             recent: Recent::default(),
             names: Names::default(),
@@ -146,9 +146,9 @@ impl Sessions {
         self.payloads_late
     }
 
-    /// Openings that were forgotten, since their tunnel is long up or their session has ended.
-    pub(crate) const fn openings_forgotten(&self) -> u64 {
-        self.openings_forgotten
+    /// Sessions of which it is kept how they came up: those whose tunnel is not long up.
+    pub(crate) const fn openings(&self) -> u64 {
+        self.openings
     }
 
     /// Counts of sessions.

@@ -110,7 +110,7 @@ impl Sessions {
         let refusal_ns = nanoseconds(self.thresholds.goodbye).saturating_add(AT_ONCE_NS);
         if let Some(known) = self.table.live_mut(slot) {
             let then_ns = now.saturating_sub(refusal_ns);
-            self.openings_forgotten += u64::from(known.settle(then_ns, &mut self.names));
+            self.openings -= u64::from(known.settle(then_ns, &mut self.names));
         }
     }
 
@@ -138,6 +138,10 @@ impl Sessions {
             .across
             .sent(&client_delta, &server_delta, rtt.smoothed_us);
 
+        if has_ended(record) {
+            // Its end will tell, and may have to wait for its turn.
+            return;
+        }
         let about = about(run, teller.lines, record, known, now);
         let interface = interface(teller.interfaces, record);
         teller.lines.write(now, interface, |head| {
