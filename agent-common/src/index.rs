@@ -6,8 +6,9 @@
 //! one belongs to, whose key tells whether it is the right one. The tags of a million sessions
 //! are little more than a megabyte, which stays in the caches where the records do not.
 //!
-//! The hash tells the bucket, the tag, and the word of eight tags that a flow's is among if there
-//! is room; most lookups find it there. If the bucket is full, the flow goes to the next one that
+//! The hash tells the bucket, the place in it that a flow takes if it is free, and the tag. Half of
+//! all lookups find their flow at its place if all slots are taken, and nearly all if few are; so a
+//! CPU that guesses well fetches the record before the tags have come. If the bucket is full, the flow goes to the next one that
 //! is not, and each bucket that it passes counts it, so that a lookup knows when to go on (the
 //! overflow counts of Bronson and Shi, "Open-sourcing F14", 2019). So all slots can be used.
 //!
@@ -77,6 +78,7 @@ impl State {
 
     /// One more flow passes.
     #[inline(always)]
+    #[must_use]
     pub const fn pass(self) -> Self {
         if self.0 & Self::PASSED == Self::PASSED {
             // Nobody knows how many more there are, so it stays.
@@ -88,6 +90,7 @@ impl State {
 
     /// A flow that has passed is gone.
     #[inline(always)]
+    #[must_use]
     pub const fn unpass(self) -> Self {
         let passed = self.0 & Self::PASSED;
         if passed == 0 || passed == Self::PASSED {
@@ -99,6 +102,7 @@ impl State {
 
     /// A flow that belongs here is published.
     #[inline(always)]
+    #[must_use]
     pub const fn publish(self) -> Self {
         Self(self.0.wrapping_add(Self::VERSION))
     }
@@ -174,8 +178,8 @@ impl Geometry {
 pub struct Home {
     /// The bucket.
     pub bucket: u32,
-    /// The word of it that the flow's tag is in, if there is room.
-    pub word: u32,
+    /// The place in it that the flow takes if it is free.
+    pub place: u32,
     /// The flow's tag.
     pub tag: u8,
 }
@@ -183,14 +187,15 @@ pub struct Home {
 impl Home {
     /// Where the flow belongs.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a tag is below 256")]
     pub fn of(key: &FlowKey, multipliers: &Multipliers, geometry: Geometry) -> Self {
         // Each takes what the one before has left of the hash.
         let (bucket, rest) = digit(hash(key, multipliers), geometry.buckets);
-        let (word, rest) = digit(rest, geometry.places.div_ceil(8));
+        let (place, rest) = digit(rest, geometry.places);
         let (tag, _) = digit(rest, 256 - u32::from(Tag::FIRST));
         Self {
             bucket,
-            word,
+            place,
             tag: tag as u8 + Tag::FIRST,
         }
     }
@@ -198,6 +203,7 @@ impl Home {
 
 /// A number below `base`, by the highest bits of some, and the bits that are left.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a half of it each")]
 fn digit(bits: u32, base: u32) -> (u32, u32) {
     let product = u64::from(bits) * u64::from(base);
     ((product >> 32) as u32, product as u32)
@@ -359,19 +365,19 @@ mod tests {
     }
 
     #[test]
-    fn flows_are_spread_over_words_and_tags() {
+    fn flows_are_spread_over_places_and_tags() {
         let (multipliers, geometry) = (multipliers(), Geometry::of(1 << 16));
-        let mut words = [0_u32; WORDS];
+        let mut places = [0_u32; PLACES as usize];
         let mut tags = [0_u32; 256];
         for number in 0..1 << 16 {
             let home = Home::of(&key(number, 4), &multipliers, geometry);
-            words[home.word as usize] += 1;
+            places[home.place as usize] += 1;
             tags[usize::from(home.tag)] += 1;
         }
-        let even = (1 << 16) / 7;
+        let even = (1 << 16) / geometry.places;
+        let used = &places[..geometry.places as usize];
         assert!(
-            words
-                .iter()
+            used.iter()
                 .all(|count| (even / 2..even * 2).contains(count))
         );
         assert_eq!(tags[..2], [0; 2]);

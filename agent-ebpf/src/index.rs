@@ -46,18 +46,6 @@ fn home(key: &FlowKey) -> Home {
     Home::of(key, config::multipliers(), config::geometry())
 }
 
-/// Eight tags of a bucket, if it has so many.
-#[inline(always)]
-fn word(line: *mut Line, word: u32) -> Option<*mut u64> {
-    // What the verifier knows of the number, it must know here.
-    let word = config::forget(word as usize)?;
-    if word >= WORDS {
-        return None;
-    }
-    // SAFETY: within the line, as just checked.
-    Some(unsafe { (&raw mut (*line).tags).cast::<u64>().add(word) })
-}
-
 /// The tag at a place of a bucket, if it has so many.
 #[inline(always)]
 fn tag(line: *mut Line, place: u32) -> Option<*mut u8> {
@@ -77,14 +65,11 @@ fn tag(line: *mut Line, place: u32) -> Option<*mut u8> {
 pub fn find(key: &FlowKey) -> Option<u32> {
     let home = home(key);
     // SAFETY: array values never move. Volatile: others write meanwhile, a byte at a time.
-    let tags = unsafe { word(line(home.bucket)?, home.word)?.read_volatile() };
-    let matches = Tag::matches(tags, home.tag);
-    if matches != 0 {
-        let place = home.word * 8 + Tag::first_of(matches);
-        let slot = config::geometry().slot(home.bucket, place);
-        if holds(slot, key) {
-            return Some(slot);
-        }
+    let found = unsafe { tag(line(home.bucket)?, home.place)?.read_volatile() };
+    // The slot does not depend on what was read, so a CPU that expects the flow here goes on.
+    let slot = config::geometry().slot(home.bucket, home.place);
+    if found == home.tag && holds(slot, key) {
+        return Some(slot);
     }
     let slot = sstpulse_search(home.bucket, u32::from(home.tag));
     (slot != NOWHERE).then_some(slot)
@@ -188,19 +173,19 @@ pub extern "C" fn sstpulse_search_bucket(bucket: u32, wanted: u32) -> u32 {
 #[inline(always)]
 pub fn take(key: &FlowKey) -> Option<u32> {
     let home = home(key);
-    let slot = sstpulse_take(home.bucket, home.word);
+    let slot = sstpulse_take(home.bucket, home.place);
     (slot != NOWHERE).then_some(slot)
 }
 
-/// Takes a free slot: in a bucket, near a word of it if there is one, or else in the buckets after
-/// it. Those that are full count that the flow passes.
+/// Takes a free slot: the one at a place of a bucket, or another one there, or one in the buckets
+/// after it. Those that are full count that the flow passes.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sstpulse_take(home: u32, near: u32) -> u32 {
+pub extern "C" fn sstpulse_take(home: u32, first: u32) -> u32 {
     let geometry = config::geometry();
     let mut bucket = home;
     for _ in 0..PROBES {
-        let place = sstpulse_take_in(bucket, near);
+        let place = sstpulse_take_in(bucket, first);
         if place != NOWHERE {
             return geometry.slot(bucket, place);
         }
@@ -210,22 +195,25 @@ pub extern "C" fn sstpulse_take(home: u32, near: u32) -> u32 {
     NOWHERE
 }
 
-/// Takes a place in a bucket, near a word if one is free there; if none is, a flow passes.
+/// Takes a place in a bucket, this one if it is free; if none is, a flow passes.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sstpulse_take_in(bucket: u32, near: u32) -> u32 {
+pub extern "C" fn sstpulse_take_in(bucket: u32, first: u32) -> u32 {
     let places = config::geometry().places;
     let Some(line) = line(bucket) else {
         return NOWHERE;
     };
-    let Some(nearest) = word(line, near) else {
+    let Some(first_tag) = tag(line, first) else {
         return NOWHERE;
     };
     // SAFETY: a lock in a map's value, given back below. Between the two, this CPU alone changes
     // the line. Nothing may be called meanwhile.
     unsafe {
         lock(&raw mut (*line).lock);
-        let mut place = near * 8 + first_free(*nearest);
+        let mut place = PLACES;
+        if first_tag.read_volatile() == Tag::FREE {
+            place = first;
+        }
         for word in 0..WORDS {
             if place < places {
                 break;

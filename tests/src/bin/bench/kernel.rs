@@ -36,6 +36,8 @@ const ATTEMPTS: u32 = 65_536;
 /// Few flows, and a million: two to the power of this.
 const FEW_BITS: u32 = 4;
 const MANY_BITS: u32 = 20;
+/// Sessions that there is room for, at least: as many as an agent has that was not told.
+const ROOM: u32 = 65_536;
 /// Runs in a turn.
 const RUNS: u32 = 1_000_000;
 
@@ -97,8 +99,8 @@ struct Established {
 fn established(object: &Path, turns: u32, bits: u32, version: Version) -> Result<Established> {
     let flows = 1 << bits;
     eprintln!("bench: segments of {flows} flows, IP{version:?}");
-    let mut kernel = kernel(flows)?;
-    let mut driver = Driver::new(object, flows)?;
+    let mut kernel = kernel(flows.max(ROOM))?;
+    let mut driver = Driver::new(object, flows.max(ROOM))?;
     open(&mut kernel, &mut driver, version, Flows { first: 0, bits })?;
     let data = packet(version, PAYLOAD, Flags::Ack, 443)?;
     let told = data_in(Flows { first: 0, bits }, drive::BOTH);
@@ -131,8 +133,8 @@ fn without_session(object: &Path, turns: u32, data: &[u8], sender: u32) -> Resul
         first: 0,
         bits: FEW_BITS,
     };
-    let mut kernel = kernel(1 << FEW_BITS)?;
-    let mut driver = Driver::new(object, 1 << FEW_BITS)?;
+    let mut kernel = kernel(ROOM)?;
+    let mut driver = Driver::new(object, ROOM)?;
     let mut talks = [data_in(flows, sender); 2];
     let mut measured = Sample::default();
     for _ in 0..turns {
@@ -149,7 +151,7 @@ fn without_session(object: &Path, turns: u32, data: &[u8], sender: u32) -> Resul
 fn on_all_cpus(object: &Path, turns: u32) -> Result<Sample> {
     let cpus = u32::try_from(thread::available_parallelism()?.get())?;
     eprintln!("bench: segments on {cpus} CPUs at once");
-    let mut kernel = kernel(cpus << FEW_BITS)?;
+    let mut kernel = kernel(ROOM)?;
     let data = packet(Version::V4, PAYLOAD, Flags::Ack, 443)?;
     let mut drivers = Vec::new();
     for cpu in 0..cpus {
