@@ -162,6 +162,16 @@ impl Geometry {
         (slot / places, slot % places)
     }
 
+    /// How many buckets after one another one is, going round.
+    #[inline(always)]
+    pub const fn distance(self, from: u32, to: u32) -> u32 {
+        if to >= from {
+            to - from
+        } else {
+            self.buckets.wrapping_sub(from).wrapping_add(to)
+        }
+    }
+
     /// The bucket after this one, going round.
     #[inline(always)]
     pub const fn after(self, bucket: u32) -> u32 {
@@ -332,7 +342,10 @@ mod tests {
             assert!(bucket < geometry.buckets && place < geometry.places);
             assert_eq!(geometry.slot(bucket, place), slot);
         }
-        assert_eq!(geometry.after(geometry.buckets - 1), 0);
+        let last = geometry.buckets - 1;
+        assert_eq!(geometry.after(last), 0);
+        assert_eq!(geometry.distance(3, 5), 2);
+        assert_eq!(geometry.distance(last, 1), 2);
     }
 
     /// How many buckets each flow passes until it finds a free slot, by their order.

@@ -126,8 +126,12 @@ pub extern "C" fn sstpulse_holds(slot: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn sstpulse_search(bucket: u32, wanted: u32) -> u32 {
+    let geometry = config::geometry();
     let mut bucket = bucket;
-    for _ in 0..PROBES {
+    for probe in 0..PROBES {
+        if probe >= geometry.buckets {
+            break;
+        }
         let slot = sstpulse_search_bucket(bucket, wanted);
         if slot != NOWHERE {
             return slot;
@@ -136,9 +140,9 @@ pub extern "C" fn sstpulse_search(bucket: u32, wanted: u32) -> u32 {
         let passed = line(bucket)
             .is_some_and(|line| unsafe { (&raw const (*line).state).read_volatile().is_passed() });
         if !passed {
-            return NOWHERE;
+            break;
         }
-        bucket = config::geometry().after(bucket);
+        bucket = geometry.after(bucket);
     }
     NOWHERE
 }
@@ -184,14 +188,19 @@ pub fn take(key: &FlowKey) -> Option<u32> {
 pub extern "C" fn sstpulse_take(home: u32, first: u32) -> u32 {
     let geometry = config::geometry();
     let mut bucket = home;
-    for _ in 0..PROBES {
+    let mut passed = 0;
+    for probe in 0..PROBES {
+        if probe >= geometry.buckets {
+            break;
+        }
         let place = sstpulse_take_in(bucket, first);
         if place != NOWHERE {
             return geometry.slot(bucket, place);
         }
         bucket = geometry.after(bucket);
+        passed += 1;
     }
-    sstpulse_unpass(home, bucket);
+    sstpulse_unpass(home, passed);
     NOWHERE
 }
 
@@ -245,8 +254,7 @@ fn first_free(tags: u64) -> u32 {
 /// Frees a slot that [`take`] gave for a flow, and that does not lead there.
 #[inline(always)]
 pub fn give_back(key: &FlowKey, slot: u32) {
-    let (bucket, _) = config::geometry().place_of(slot);
-    sstpulse_unpass(home(key).bucket, bucket);
+    unpass(key, slot);
     free(slot);
 }
 
@@ -273,13 +281,22 @@ fn set(slot: u32, value: u8) {
     }
 }
 
-/// The buckets from `home` up to `end` are passed by one flow less.
+/// The buckets that a flow passed on its way to a slot are passed by one less.
+#[inline(always)]
+fn unpass(key: &FlowKey, slot: u32) {
+    let geometry = config::geometry();
+    let (bucket, _) = geometry.place_of(slot);
+    let home = home(key).bucket;
+    sstpulse_unpass(home, geometry.distance(home, bucket));
+}
+
+/// So many buckets from `home` on are passed by one flow less.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sstpulse_unpass(home: u32, end: u32) -> u32 {
+pub extern "C" fn sstpulse_unpass(home: u32, count: u32) -> u32 {
     let mut bucket = home;
-    for _ in 0..PROBES {
-        if bucket == end {
+    for passed in 0..PROBES {
+        if passed >= count {
             break;
         }
         let Some(line) = line(bucket) else {
@@ -364,6 +381,6 @@ pub fn withdraw(key: &FlowKey, slot: u32) {
         led
     };
     if led {
-        sstpulse_unpass(home(key).bucket, bucket);
+        unpass(key, slot);
     }
 }
