@@ -8,9 +8,10 @@
 //!
 //! The hash tells the bucket, the place in it that a flow takes if it is free, and the tag. Half of
 //! all lookups find their flow at its place if all slots are taken, and nearly all if few are; so a
-//! CPU that guesses well fetches the record before the tags have come. If the bucket is full, the flow goes to the next one that
-//! is not, and each bucket that it passes counts it, so that a lookup knows when to go on (the
-//! overflow counts of Bronson and Shi, "Open-sourcing F14", 2019). So all slots can be used.
+//! CPU that guesses well fetches the record before the tags have come. If the bucket is full, the
+//! flow goes to the next one that is not, within [`PROBES`], and each bucket that it passes counts
+//! it, so that a lookup knows when to go on (the overflow counts of Bronson and Shi, "Open-sourcing
+//! F14", 2019).
 //!
 //! Whoever changes the tags of a bucket holds its lock; whoever reads them takes no lock. A
 //! reader may miss a flow that is just being published, and never finds another one's.
@@ -98,6 +99,12 @@ impl State {
         } else {
             Self(self.0 - 1)
         }
+    }
+
+    /// Changes whenever a flow that belongs here is published.
+    #[inline(always)]
+    pub const fn version(self) -> u32 {
+        self.0 & !Self::PASSED
     }
 
     /// A flow that belongs here is published.
@@ -314,7 +321,8 @@ mod tests {
     #[test]
     fn a_version_changes_with_each_flow() {
         let state = State::default().pass();
-        assert_ne!(state.publish(), state);
+        assert_ne!(state.publish().version(), state.version());
+        assert_eq!(state.pass().version(), state.version());
         assert!(state.publish().is_passed());
     }
 

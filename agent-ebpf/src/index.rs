@@ -187,6 +187,9 @@ pub fn take(key: &FlowKey) -> Option<u32> {
 #[inline(never)]
 pub extern "C" fn sstpulse_take(home: u32, first: u32) -> u32 {
     let geometry = config::geometry();
+    if sstpulse_room(home) == 0 {
+        return NOWHERE;
+    }
     let mut bucket = home;
     let mut passed = 0;
     for probe in 0..PROBES {
@@ -202,6 +205,43 @@ pub extern "C" fn sstpulse_take(home: u32, first: u32) -> u32 {
     }
     sstpulse_unpass(home, passed);
     NOWHERE
+}
+
+/// Whether a slot is free in the buckets that a flow can go to. Once none is, each segment without
+/// a session asks, so nothing is written that others read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sstpulse_room(home: u32) -> u32 {
+    let geometry = config::geometry();
+    let mut bucket = home;
+    for probe in 0..PROBES {
+        if probe >= geometry.buckets {
+            break;
+        }
+        if sstpulse_first_free(bucket) < geometry.places {
+            return 1;
+        }
+        bucket = geometry.after(bucket);
+    }
+    0
+}
+
+/// The first free place of a bucket; if there is none, no place is so high.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sstpulse_first_free(bucket: u32) -> u32 {
+    let Some(line) = line(bucket) else {
+        return PLACES;
+    };
+    for word in 0..WORDS {
+        // SAFETY: as in `find`.
+        let tags = unsafe { (&raw const (*line).tags[word]).read_volatile() };
+        let free = Tag::matches(tags, Tag::FREE);
+        if free != 0 {
+            return word as u32 * 8 + Tag::first_of(free);
+        }
+    }
+    PLACES
 }
 
 /// Takes a place in a bucket, this one if it is free; if none is, a flow passes.
@@ -345,9 +385,9 @@ pub extern "C" fn sstpulse_publish(slot: u32) -> u32 {
         // line nothing else is written.
         let published = unsafe {
             lock(&raw mut (*line).lock);
-            let unchanged = (*line).state == state;
+            let unchanged = (*line).state.version() == state.version();
             if unchanged {
-                (*line).state = state.publish();
+                (*line).state = (*line).state.publish();
                 tag.write_volatile(home.tag);
             }
             unlock(&raw mut (*line).lock);

@@ -150,8 +150,8 @@ pub struct LostStats {
     pub notices: u64,
     /// Segments of TLS handshakes that came too fast; what they show is not known.
     pub payloads: u64,
-    /// Those among the others that the agent let go, on purpose: it was so far behind that they
-    /// had waited for seconds, or that their session had ended. What they show is not known.
+    /// Others that the agent let go, on purpose: it was so far behind that they had waited for
+    /// seconds, or that their session had ended. What they show is not known.
     pub payloads_late: u64,
     /// Failures that may have been the first of a cluster, forgotten for newer ones.
     pub clusters: u64,

@@ -56,6 +56,11 @@ impl Messages {
         Ok(messages)
     }
 
+    /// Takes as many as take no long time, without waiting.
+    pub fn take_some(&mut self) -> Vec<Message> {
+        read(self.ring.get_mut(), self.read, MOST)
+    }
+
     /// Takes all there are, without waiting.
     pub fn take_all(&mut self) -> Vec<Message> {
         read(self.ring.get_mut(), self.read, usize::MAX)

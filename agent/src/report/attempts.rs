@@ -71,11 +71,16 @@ impl Attempts {
     }
 
     /// Begins to look at every attempt, unless that goes on already.
-    pub(crate) fn begin_sweep<F: Flows>(&mut self, flows: &F, now: u64) -> Result<(), F::Error> {
+    pub(crate) fn begin_sweep<F: Flows>(
+        &mut self,
+        flows: &F,
+        now: impl FnOnce() -> u64,
+    ) -> Result<(), F::Error> {
         if self.sweep.is_none() {
             let inserted = flows.counters()?.get(Counter::HalfOpenInserted);
             self.sweep = Some(Sweep {
-                began_ns: now,
+                // Not before the count: what is in it must be older.
+                began_ns: now(),
                 inserted,
                 next: Next::First,
                 found: Vec::new(),
@@ -127,7 +132,7 @@ impl Attempts {
         teller: &mut Teller<'_>,
         now: u64,
     ) -> Result<(), F::Error> {
-        self.begin_sweep(flows, now)?;
+        self.begin_sweep(flows, || now)?;
         while self.is_sweeping() {
             self.sweep_step(flows, teller, now)?;
         }
@@ -144,11 +149,14 @@ impl Attempts {
         half_open: &HalfOpen,
     ) {
         // It may have gone on, completed or been pushed out since.
-        let unchanged = flows
-            .attempt(key)
-            .is_some_and(|now| now.last_ns == half_open.last_ns);
-        if !unchanged || !flows.forget_attempt(key) {
+        let Some(present) = flows.attempt(key) else {
+            return;
+        };
+        if present.last_ns != half_open.last_ns {
             return sweep.leave(half_open);
+        }
+        if !flows.forget_attempt(key) {
+            return;
         }
         self.removed += 1;
         if half_open.over_session != 0 && half_open.syn_acks == 0 {

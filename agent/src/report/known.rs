@@ -240,9 +240,11 @@ impl Known {
         settles
     }
 
-    /// Whether how the tunnel came up is forgotten.
-    pub(super) const fn is_settled(&self) -> bool {
-        self.settled.is_some()
+    /// Whether it is kept how the tunnel came up.
+    pub(super) fn keeps_opening(&self) -> bool {
+        self.aside
+            .as_deref()
+            .is_some_and(|aside| aside.opening.is_some())
     }
 
     fn forget_opening(&mut self) {

@@ -8,7 +8,7 @@ mod pace;
 use std::{process, time::Duration};
 
 use anyhow::Context as _;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::coop::consume_budget,
@@ -130,11 +130,11 @@ impl Watch {
                 }
                 openings = rings.openings.wait() => {
                     let openings = openings.context("can't read the ring buffer of openings")?;
-                    self.take_first(&mut rings.notices)?;
+                    self.take_first(&mut rings.notices);
                     self.take_openings(&openings);
                 }
                 () = until(self.sessions.next_due()) => {
-                    self.take_first(&mut rings.notices)?;
+                    self.take_first(&mut rings.notices);
                     self.settle()?;
                 }
                 Some(interface) = changes.next() => {
@@ -145,7 +145,7 @@ impl Watch {
                 Some(state) = self.host.next() => self.tell_host(state),
                 _ = ticks.tick() => self.tick().await?,
                 () = self.scan.next_step(), if self.is_scanning() => {
-                    self.take_first(&mut rings.notices)?;
+                    self.take_first(&mut rings.notices);
                     self.scan_step()?;
                 }
             }
@@ -166,11 +166,8 @@ impl Watch {
 
     /// Takes notices that wait before something else is done, as many as take no long time: so
     /// they never wait for more than one such thing.
-    fn take_first(&mut self, notices: &mut Messages) -> Result<(), Failure> {
-        if let Some(notices) = notices.wait().now_or_never() {
-            self.take(&notices.context(NOTICES_UNREADABLE)?);
-        }
-        Ok(())
+    fn take_first(&mut self, notices: &mut Messages) {
+        self.take(&notices.take_some());
     }
 
     /// Takes pieces of openings in, but for those that have waited too long.
@@ -226,7 +223,7 @@ impl Watch {
         if self.sessions.is_scanning() {
             self.sessions.scan_step(kernel, &mut teller, now)?;
             if !self.sessions.is_scanning() {
-                self.attempts.begin_sweep(kernel, now)?;
+                self.attempts.begin_sweep(kernel, monotonic_ns)?;
             }
         } else {
             self.attempts.sweep_step(kernel, &mut teller, now)?;
@@ -234,8 +231,8 @@ impl Watch {
         let told = teller.lines.written() - lines;
         let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
         self.scan.step(took, told);
+        self.give_back();
         if !self.is_scanning() {
-            self.give_back();
             self.scan.end();
             self.across.tell(&mut self.lines, monotonic_ns());
             self.tell_stats()?;
@@ -246,12 +243,13 @@ impl Watch {
     /// Gives back the memory of openings once a peak of them is over: while others take their
     /// place, they would only take the memory anew.
     fn give_back(&mut self) {
-        /// Openings that are worth it: they took some 500 bytes each.
-        const MANY: u64 = 4_096;
+        /// Openings fewer than there were that are worth it: they took some 500 bytes each, and
+        /// it takes about a millisecond.
+        const MANY: u64 = 16_384;
 
         let openings = self.sessions.openings();
         self.most_openings = self.most_openings.max(openings);
-        if self.most_openings < MANY || openings > self.most_openings / 2 {
+        if self.most_openings - openings < MANY {
             return;
         }
         self.most_openings = openings;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::{
-    task::yield_now,
+    task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
 
@@ -49,7 +49,8 @@ impl Pace {
     pub(super) async fn next_step(&self) {
         match self.next {
             Some(next) => sleep_until(next).await,
-            None => yield_now().await,
+            // One turn of those that a task has before others have theirs.
+            None => consume_budget().await,
         }
     }
 

@@ -161,7 +161,7 @@ impl Stand {
 
     /// Does a sweep, with something between each two steps.
     fn sweep(&mut self, table: &mut Table, now: u64, mut meanwhile: impl FnMut(&mut Table, u32)) {
-        let Ok(()) = self.attempts.begin_sweep(table, now);
+        let Ok(()) = self.attempts.begin_sweep(table, || now);
         let mut steps = 0;
         while self.attempts.is_sweeping() {
             table.looks.set(0);
@@ -233,7 +233,7 @@ fn one_that_goes_on_between_reading_and_telling_has_not_failed() {
         table.insert(client, SECOND_NS);
     }
     let mut stand = Stand::new();
-    let Ok(()) = stand.attempts.begin_sweep(&table, NOW);
+    let Ok(()) = stand.attempts.begin_sweep(&table, || NOW);
     let mut sweep = stand.attempts.sweep.take().unwrap();
     sweep.read(&table, NOW);
     assert_eq!(sweep.failed.len(), 100);

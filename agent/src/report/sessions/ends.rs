@@ -56,8 +56,8 @@ impl Sessions {
                 slot,
             });
             self.tell_end(teller, &record, slot);
-            let settled = self.table.live(slot).is_some_and(Known::is_settled);
-            self.openings -= u64::from(!settled);
+            let kept = self.table.live(slot).is_some_and(Known::keeps_opening);
+            self.openings -= u64::from(kept);
             self.table.retire(slot);
         }
         self.together = together;

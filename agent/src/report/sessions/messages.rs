@@ -55,7 +55,7 @@ impl Sessions {
         let known = Known::new(self.run.begun, &record);
         self.stats.live += 1;
         self.stats.started += 1;
-        self.openings += 1;
+        self.openings += u64::from(known.keeps_opening());
         if seen_from(&record) == SeenFrom::Midstream {
             self.stats.started_midstream += 1;
         }

@@ -1,4 +1,4 @@
-//! The figures, each beside what `DESIGN.md` wants of it.
+//! The figures, each beside what is wanted of it.
 
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 
