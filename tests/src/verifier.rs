@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use sstpulse::kernel::{Limits, Verified, verify};
 
 /// Instructions that the verifier may look at in one program, over all paths.
-const MOST_INSTRUCTIONS: u32 = 235_000;
+const MOST_INSTRUCTIONS: u32 = 300_000;
 
 /// Stack of one program and all its functions, in bytes. Those that do not call one another are
 /// counted in, so this is more than any chain of calls takes.
