@@ -22,7 +22,6 @@ impl Told {
     /// To send one segment in flow after flow, from `first` on, with these numbers.
     pub(crate) fn new(first: u32, sender: u32, client_seq: u32, server_seq: u32) -> Self {
         let mut words = [0; drive::WORDS];
-        words[drive::COUNT] = 0;
         words[drive::FIRST] = first;
         words[drive::SENDER] = sender;
         words[drive::CLIENT_SEQ] = client_seq;
