@@ -39,8 +39,8 @@ pub trait Tables {
     ) -> Option<(&mut SessionRecord, &HalfOpen)>;
     /// Keeps an attempt; false if it was refused.
     fn insert_half_open(&mut self, key: &FlowKey, half_open: &HalfOpen) -> bool;
-    /// Forgets an attempt.
-    fn remove_half_open(&mut self, key: &FlowKey);
+    /// Forgets an attempt; false if there is none.
+    fn remove_half_open(&mut self, key: &FlowKey) -> bool;
     /// Tells the agent; false if it can't be told.
     fn notify(&mut self, notice: &Notice) -> bool;
     /// Does what is to be done after a segment was counted: [`afterwards`].
@@ -240,7 +240,7 @@ fn insert<T: Tables>(tables: &mut T, key: &FlowKey, half_open: &HalfOpen) {
 }
 
 /// Makes a session if this segment proves a real peer: it completes a handshake with the
-/// right number, or carries data of our own server.
+/// right number, or carries data of our own server. Returns the session it belongs to.
 #[inline(never)]
 fn prove<T: Tables>(
     tables: &mut T,
@@ -251,10 +251,10 @@ fn prove<T: Tables>(
 ) -> Option<u32> {
     let complete = match tables.half_open(key) {
         Some(half_open) if segment.flags.rst() => {
-            if !half_open.reset(side, segment, now) {
-                tables.count(Counter::NoSession);
+            if half_open.reset(side, segment, now) {
+                return None;
             }
-            return None;
+            false
         }
         Some(half_open) => half_open.proved_by(side, segment),
         None => false,
@@ -263,26 +263,22 @@ fn prove<T: Tables>(
     let ours = side == Side::Server && !segment.forwarded;
     let midstream = ours && segment.payload > 0 && !segment.flags.rst();
     if !complete && !midstream {
-        tables.count(Counter::NoSession);
-        return None;
+        return begun_meanwhile(tables, key);
     }
     let opened = tables.allocate(key).map(|slot| {
         let opened = open(tables, slot, side, key, segment, complete, now);
         (slot, opened)
     });
-    if complete {
-        // Also if there was no room for a session: as an attempt, it has not failed.
-        tables.remove_half_open(key);
+    // Also if there was no room for a session: as an attempt, it has not failed.
+    if complete && tables.remove_half_open(key) {
         tables.count(Counter::HalfOpenCompleted);
     }
     let Some((slot, opened)) = opened else {
         tables.count(Counter::TableFull);
         return None;
     };
-    match opened {
-        Opened::Here => {}
-        Opened::Elsewhere => return tables.find(key),
-        Opened::Unproved => return None,
+    if !opened {
+        return begun_meanwhile(tables, key);
     }
     tables.count(if complete {
         Counter::SessionsFromHandshake
@@ -294,18 +290,21 @@ fn prove<T: Tables>(
     Some(slot)
 }
 
-/// What became of a session that was to begin in a slot.
-#[derive(Clone, Copy)]
-enum Opened {
-    /// It lives there.
-    Here,
-    /// It lives in another slot: another CPU was faster.
-    Elsewhere,
-    /// Its proof is gone.
-    Unproved,
+/// The session of a segment that could not begin it: another CPU may have done so with the
+/// segment before this one, and used up the proof, after this CPU looked for it. The client's
+/// first data and the ACK before it are sent by different CPUs of the client, and where there is
+/// no queue of a NIC between (veth), they come in on these.
+#[inline(always)]
+fn begun_meanwhile<T: Tables>(tables: &mut T, key: &FlowKey) -> Option<u32> {
+    let slot = tables.find(key);
+    if slot.is_none() {
+        tables.count(Counter::NoSession);
+    }
+    slot
 }
 
-/// Fills a slot and publishes it.
+/// Fills a slot and publishes it. False if the session lives elsewhere, since another CPU was
+/// faster, or if its proof is gone; the slot is given back then.
 #[inline(always)]
 fn open<T: Tables>(
     tables: &mut T,
@@ -315,15 +314,15 @@ fn open<T: Tables>(
     segment: &Segment,
     complete: bool,
     now: u64,
-) -> Opened {
+) -> bool {
     match tables.record_and_half_open(slot, key) {
         Some((record, half_open)) if complete => {
             record.open_from_handshake(side, key, half_open, now);
         }
-        // The attempt was pushed out between two looks; data of the server will do.
+        // The attempt is gone since it was looked at; data of the server will do.
         _ if side == Side::Client => {
             tables.release(key, slot);
-            return Opened::Unproved;
+            return false;
         }
         _ => {
             if let Some(record) = tables.record(slot) {
@@ -333,10 +332,10 @@ fn open<T: Tables>(
     }
     if !tables.publish(key, slot) {
         tables.release(key, slot);
-        return Opened::Elsewhere;
+        return false;
     }
     if let Some(record) = tables.record(slot) {
         record.head.state = SlotState::LIVE;
     }
-    Opened::Here
+    true
 }

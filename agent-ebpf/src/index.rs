@@ -11,7 +11,7 @@ use aya_ebpf::{
 use sstpulse_common::{
     FlowKey,
     counters::Counter,
-    index::{Geometry, Home, PLACES, PROBES, State, Tag, WORDS},
+    index::{Home, PLACES, PROBES, State, Tag, WORDS},
 };
 
 use crate::{config, maps};
@@ -58,6 +58,14 @@ fn tag(line: *mut Line, place: u32) -> Option<*mut u8> {
     // Hidden from the compiler, which would put the place aside and add it later: old kernels
     // forget the bounds of a number that was put aside, and not those of a pointer.
     Some(black_box(tag))
+}
+
+/// The tag of a slot, and the line that it stands in.
+#[inline(always)]
+fn tag_of(slot: u32) -> Option<(*mut Line, *mut u8)> {
+    let (bucket, place) = config::geometry().place_of(slot);
+    let line = line(bucket)?;
+    Some((line, tag(line, place)?))
 }
 
 /// The slot of the flow that this CPU judges.
@@ -236,9 +244,9 @@ pub extern "C" fn sstpulse_first_free(bucket: u32) -> u32 {
     for word in 0..WORDS {
         // SAFETY: as in `find`.
         let tags = unsafe { (&raw const (*line).tags[word]).read_volatile() };
-        let free = Tag::matches(tags, Tag::FREE);
-        if free != 0 {
-            return word as u32 * 8 + Tag::first_of(free);
+        let place = word as u32 * 8 + first_free(tags);
+        if place < PLACES {
+            return place;
         }
     }
     PLACES
@@ -301,21 +309,12 @@ pub fn give_back(key: &FlowKey, slot: u32) {
 /// Frees a slot that was [withdrawn](withdraw).
 #[inline(always)]
 pub fn free(slot: u32) {
-    set(slot, Tag::FREE);
-}
-
-/// Sets the tag of a slot that belongs to the caller.
-#[inline(always)]
-fn set(slot: u32, value: u8) {
-    let (bucket, place) = config::geometry().place_of(slot);
-    if let Some(line) = line(bucket)
-        && let Some(tag) = tag(line, place)
-    {
+    if let Some((line, tag)) = tag_of(slot) {
         // SAFETY: as in `sstpulse_take_in`. Under the lock, since whoever looks for a free slot
         // does so.
         unsafe {
             lock(&raw mut (*line).lock);
-            tag.write_volatile(value);
+            tag.write_volatile(Tag::FREE);
             unlock(&raw mut (*line).lock);
         }
     }
@@ -366,14 +365,9 @@ pub extern "C" fn sstpulse_publish(slot: u32) -> u32 {
     let Some(parsed) = maps::parsed() else {
         return 0;
     };
-    let geometry = config::geometry();
-    let home = Home::of(&parsed.key, config::multipliers(), geometry);
-    let (bucket, place) = geometry.place_of(slot);
+    let home = home(&parsed.key);
     for _ in 0..TRIES {
-        let (Some(line), Some(at)) = (line(home.bucket), line(bucket)) else {
-            return 0;
-        };
-        let Some(tag) = tag(at, place) else {
+        let (Some(line), Some((_, tag))) = (line(home.bucket), tag_of(slot)) else {
             return 0;
         };
         // SAFETY: as in `find`; before the search, so that it tells of what comes after.
@@ -404,12 +398,7 @@ pub extern "C" fn sstpulse_publish(slot: u32) -> u32 {
 /// Lets a flow lead to its slot no more, if it does. The slot stays taken.
 #[inline(always)]
 pub fn withdraw(key: &FlowKey, slot: u32) {
-    let geometry: Geometry = config::geometry();
-    let (bucket, place) = geometry.place_of(slot);
-    let Some(line) = line(bucket) else {
-        return;
-    };
-    let Some(tag) = tag(line, place) else {
+    let Some((line, tag)) = tag_of(slot) else {
         return;
     };
     // SAFETY: as in `sstpulse_take_in`.

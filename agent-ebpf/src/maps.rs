@@ -202,8 +202,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn remove_half_open(&mut self, key: &FlowKey) {
-        let _ = HALF_OPEN.remove(key);
+    fn remove_half_open(&mut self, key: &FlowKey) -> bool {
+        HALF_OPEN.remove(key).is_ok()
     }
 
     #[inline(always)]

@@ -201,7 +201,7 @@ contract! {
     }
     TlsHandshake {
         server_name: Option<String>, offered_version: Option<String>, version: Option<String>,
-        cipher: Option<Cipher>, resumption: String, alpn_offered: bool, hello_retry_request: bool,
+        cipher: Option<Cipher>, resumption: Option<String>, alpn_offered: Option<bool>, hello_retry_request: bool,
         certificate: Option<CertificateValidity>, server_flight_bytes: u32,
         client_reply_ms: Option<u64>, alert: Option<TlsAlert>,
     }
@@ -277,6 +277,6 @@ contract! {
     }
     Captured {
         packets: u64, bytes: u64, first: Option<String>, last: Option<String>, other: u64,
-        truncated: u64, unknown_link_type: u64, time_corrected: u64,
+        truncated: u64, payload_cut: u64, unknown_link_type: u64, time_corrected: u64,
     }
 }

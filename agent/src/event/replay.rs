@@ -75,6 +75,9 @@ pub struct CaptureStats {
     pub other: u64,
     /// Packets of which so little was kept that their headers can't be read.
     pub truncated: u64,
+    /// Packets that were counted, and of whose payload not all was kept. What TLS shows, and with
+    /// it many a verdict, needs the payload.
+    pub payload_cut: u64,
     /// Packets whose link type is not read.
     pub unknown_link_type: u64,
     /// Packets without a time, or with one before that of the packet before; they count as

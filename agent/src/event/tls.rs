@@ -60,10 +60,11 @@ pub struct TlsHandshake<'a> {
     pub version: Option<Cow<'static, str>>,
     /// The cipher suite that the server chose.
     pub cipher: Option<Cipher>,
-    /// Whether an earlier TLS session is resumed.
-    pub resumption: Resumption,
-    /// Whether the client offered application protocols (ALPN).
-    pub alpn_offered: bool,
+    /// Whether an earlier TLS session is resumed. Null if the hellos could not be read.
+    pub resumption: Option<Resumption>,
+    /// Whether the client offered application protocols (ALPN). Null if its hello could not be
+    /// read.
+    pub alpn_offered: Option<bool>,
     /// Whether the server asked for another ClientHello.
     pub hello_retry_request: bool,
     /// When the server's certificate is valid; null if it is encrypted, as TLS 1.3 has it.

@@ -228,8 +228,8 @@ impl sstpulse_common::Tables for Tables {
         true
     }
 
-    fn remove_half_open(&mut self, key: &FlowKey) {
-        self.half_open.pop(key);
+    fn remove_half_open(&mut self, key: &FlowKey) -> bool {
+        self.half_open.pop(key).is_some()
     }
 
     fn notify(&mut self, notice: &Notice) -> bool {

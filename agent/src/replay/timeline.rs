@@ -115,7 +115,11 @@ impl Timeline {
                     .tables
                     .take(&self.watched, inner.framing, inner.bytes, &buffer);
                 match result {
-                    Ok(_) | Err(Skip::Fragment | Skip::Malformed) => {}
+                    Ok((_, parsed)) => {
+                        let cut = inner.bytes.len() < inner.length as usize;
+                        self.capture.payload_cut += u64::from(cut && parsed.segment.payload > 0);
+                    }
+                    Err(Skip::Fragment | Skip::Malformed) => {}
                     Err(Skip::NotOurs) => self.capture.other += 1,
                     Err(Skip::Truncated) => self.capture.truncated += 1,
                 }
@@ -313,15 +317,22 @@ impl Timeline {
         Ok(Summary { capture, totals })
     }
 
-    /// Says what may be wrong with a capture, or with what was asked, if there is no session
-    /// in it.
+    /// Says what may be wrong with a capture, or with what was asked.
     fn hint(&self, no_session: u64, sessions: u64) {
         let CaptureStats {
             packets,
             other,
             truncated,
+            payload_cut,
             ..
         } = self.capture;
+        if payload_cut > 0 {
+            tracing::warn!(
+                "{} cut within the payload: what is counted is right, but TLS, SSTP and the \
+                 verdicts that rest on them can't be seen; keep whole packets (tcpdump -s 0)",
+                counted(payload_cut, "packet"),
+            );
+        }
         if sessions > 0 || packets == 0 {
             return;
         }
@@ -329,7 +340,8 @@ impl Timeline {
             tracing::warn!("no packet is of a watched server; see --port and --server");
         } else if truncated > 0 {
             tracing::warn!(
-                "{truncated} packets are cut within their headers; keep 120 bytes of each"
+                "{} cut within the headers; keep whole packets (tcpdump -s 0)",
+                counted(truncated, "packet"),
             );
         } else if no_session > 0 {
             tracing::warn!(

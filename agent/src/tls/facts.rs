@@ -84,11 +84,10 @@ impl Mark {
 }
 
 /// What became of the wish to resume an earlier TLS session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Resumption {
     /// The client did not ask for it.
-    #[default]
     NotOffered,
     /// The client asked for it, with a session ID, a ticket or a pre-shared key.
     Offered,
@@ -136,10 +135,11 @@ pub struct Hellos {
     pub negotiated: Option<u16>,
     /// The cipher suite that the server chose, by its IANA number.
     pub cipher: Option<u16>,
-    /// Whether an earlier session is resumed.
-    pub resumption: Resumption,
-    /// Whether the client offered application protocols (RFC 7301).
-    pub alpn_offered: bool,
+    /// Whether an earlier session is resumed; `None` while neither hello tells.
+    pub resumption: Option<Resumption>,
+    /// Whether the client offered application protocols (RFC 7301); `None` if its hello was not
+    /// read.
+    pub alpn_offered: Option<bool>,
     /// Whether the server agreed to encrypt-then-MAC (RFC 7366).
     pub encrypt_then_mac: bool,
     /// Whether the server asked for another ClientHello (RFC 8446, section 4.1.4).

@@ -30,7 +30,7 @@ const HELLO_RETRY_REQUEST: [u8; 32] = [
 pub(super) fn client_hello(body: &[u8], hellos: &mut Hellos) -> Option<()> {
     let (_, hello) = parse_tls_handshake_client_hello(body).ok()?;
     let mut versions = Vec::new();
-    let mut resumes = false;
+    let (mut resumes, mut alpn_offered) = (false, false);
     for (kind, extension) in extensions(hello.ext.unwrap_or_default()) {
         match (kind, extension) {
             (TlsExtensionType::ServerName, Some(TlsExtension::SNI(names))) => {
@@ -46,7 +46,7 @@ pub(super) fn client_hello(body: &[u8], hellos: &mut Hellos) -> Option<()> {
             }
             (TlsExtensionType::PreSharedKey, _) => resumes = true,
             (TlsExtensionType::ApplicationLayerProtocolNegotiation, _) => {
-                hellos.alpn_offered = true;
+                alpn_offered = true;
             }
             _ => {}
         }
@@ -56,8 +56,12 @@ pub(super) fn client_hello(body: &[u8], hellos: &mut Hellos) -> Option<()> {
     hellos.offered = Some(offered);
     // TLS 1.3 fills the session ID to look like TLS 1.2 (RFC 8446, appendix D.4).
     resumes |= offered < TLS_1_3 && hello.session_id.is_some();
+    hellos.alpn_offered = Some(alpn_offered);
     if resumes {
-        hellos.resumption = Resumption::Offered;
+        hellos.resumption = Some(Resumption::Offered);
+    } else {
+        // A second hello leaves out what does not suit (RFC 8446, section 4.1.2).
+        hellos.resumption.get_or_insert(Resumption::NotOffered);
     }
     Some(())
 }
@@ -76,7 +80,9 @@ pub(super) fn server_hello(body: &[u8], hellos: &mut Hellos) -> Option<()> {
                     hellos.negotiated = Some(version.0);
                 }
             }
-            (TlsExtensionType::PreSharedKey, _) => hellos.resumption = Resumption::Honoured,
+            (TlsExtensionType::PreSharedKey, _) => {
+                hellos.resumption = Some(Resumption::Honoured);
+            }
             (TlsExtensionType::EncryptThenMac, _) => hellos.encrypt_then_mac = true,
             _ => {}
         }

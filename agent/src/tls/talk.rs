@@ -257,7 +257,7 @@ impl Talk {
         let seen_all = !self.server.lost && !self.server.messages.is_incomplete();
         // No certificate before it: an abbreviated handshake (RFC 5246, section 7.3).
         if self.server.progress == Progress::Hello && seen_all {
-            self.facts.hellos.resumption = Resumption::Honoured;
+            self.facts.hellos.resumption = Some(Resumption::Honoured);
         }
         self.server.progress = Progress::ChangedCipher;
     }

@@ -256,7 +256,7 @@ impl Watch {
         let began_ns = cpu_time_ns();
         memory::give_back();
         let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
-        self.scan.step(took, 0);
+        self.scan.held(took);
     }
 
     fn totals(&self) -> Result<Totals, Failure> {

@@ -209,6 +209,19 @@ fn thresholds_and_limits_that_make_no_sense_are_refused() -> Result<()> {
 }
 
 #[test]
+fn a_capture_of_cut_packets_is_told_to_be_one() -> Result<()> {
+    for (name, is_cut) in [("lab-abort", true), ("sstp-path-cut", false)] {
+        let output = replay(&captures_folder().join(format!("{name}.pcap")), &[])?;
+        let lines = crate::parse(&output.stdout)?;
+        let stop = lines.iter().find_map(Line::replay_stop).context("no end")?;
+        assert_eq!(stop.capture.payload_cut > 0, is_cut, "{name}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said.contains("cut within the payload"), is_cut, "{said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_capture_without_packets_is_no_failure() -> Result<()> {
     let whole = file_of(&session());
     let (lines, code) = lines_of(&whole[..24], &[])?;

@@ -215,7 +215,7 @@ fn sessions_of_real_peers_show_how_far_they_came() -> Result<()> {
             _ => TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
         };
         assert_eq!(hellos.cipher, Some(cipher), "{name}");
-        assert_eq!(hellos.resumption, Resumption::NotOffered, "{name}");
+        assert_eq!(hellos.resumption, Some(Resumption::NotOffered), "{name}");
         assert_eq!(facts.server_flight_bytes, shows.flight, "{name}");
         assert_eq!(facts.sstp, shows.sstp, "{name}");
         let ppp = (facts.ppp.from_client, facts.ppp.from_server);

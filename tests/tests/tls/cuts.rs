@@ -119,8 +119,10 @@ fn a_client_hello_that_is_not_whole_leaves_out_what_it_says() {
     let mut short = up()[0].clone();
     short.bytes.truncate(60);
     let facts = facts(&with(0, &[short]));
-    assert_eq!(facts.hellos.server_name, None);
-    assert_eq!(facts.hellos.negotiated, Some(0x0304));
+    let hellos = &facts.hellos;
+    assert_eq!((&hellos.server_name, hellos.offered), (&None, None));
+    assert_eq!((hellos.resumption, hellos.alpn_offered), (None, None));
+    assert_eq!(hellos.negotiated, Some(0x0304));
     assert_eq!(facts.phase(), Phase::Up);
     assert!(facts.incomplete);
 }

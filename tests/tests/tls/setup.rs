@@ -157,7 +157,7 @@ fn up_to_tls_1_2_an_abbreviated_handshake_is_a_session_resumed() {
     ];
     for (is_full, session_id, expected) in cases {
         let dialogue = tls12(is_full, session_id).dialogue();
-        assert_eq!(dialogue.facts().hellos.resumption, expected);
+        assert_eq!(dialogue.facts().hellos.resumption, Some(expected));
         assert_eq!(dialogue.phase(), Phase::Http);
         assert_eq!(segment(&dialogue, Milestone::HandshakeDone), Some(3));
     }
@@ -168,13 +168,13 @@ fn tls_1_3_resumes_with_a_pre_shared_key() {
     let offer = [supported_versions(&[0x0304]), extension(41, &[0; 40])].concat();
     let offered = Talk::default().client(&client_hello(&[7; 32], &offer));
     let resumption = |talk: &Talk| talk.dialogue().facts().hellos.resumption;
-    assert_eq!(resumption(&offered), Resumption::Offered);
+    assert_eq!(resumption(&offered), Some(Resumption::Offered));
     let agreed = [chooses_tls13(), extension(41, &[0, 0])].concat();
     let honoured = offered.server(&server_hello(0x1302, &agreed));
-    assert_eq!(resumption(&honoured), Resumption::Honoured);
+    assert_eq!(resumption(&honoured), Some(Resumption::Honoured));
     // The session ID is filled for the looks of it.
     let plain = Talk::default().client(&client_hello(&[7; 32], &supported_versions(&[0x0304])));
-    assert_eq!(resumption(&plain), Resumption::NotOffered);
+    assert_eq!(resumption(&plain), Some(Resumption::NotOffered));
 }
 
 #[test]

@@ -146,7 +146,9 @@ fn beside_sessions(object: &Path, scene: Scene) -> Result<Figures> {
     let enough = AtomicBool::new(false);
     let cpu_before = held::cpu_time(agent.pid())?;
     let began = Instant::now();
-    let (driven, agent_cpu, steady, new) = thread::scope(|scope| {
+    // Each has clients of its own, as many as there are addresses for.
+    let share = u32::MAX / u32::try_from(drivers.len())?;
+    let (driven, flooded, agent_cpu, steady, new) = thread::scope(|scope| {
         let steady = scope.spawn(|| lab.client.run(|| Talk::go_on(talks, &enough)));
         let comers: Vec<_> = (0..AT_ONCE)
             .map(|_| scope.spawn(|| lab.client.run(|| Talk::come_and_go(TIMES, &enough))))
@@ -155,7 +157,7 @@ fn beside_sessions(object: &Path, scene: Scene) -> Result<Figures> {
             .zip(&mut drivers)
             .map(|(cpu, driver)| {
                 let enough = &enough;
-                scope.spawn(move || flood(driver, scene, cpu << 28, enough))
+                scope.spawn(move || flood(driver, scene, cpu * share, enough))
             })
             .collect();
         thread::sleep(TIME);
@@ -163,8 +165,9 @@ fn beside_sessions(object: &Path, scene: Scene) -> Result<Figures> {
         let cpu = cpu.map(|cpu| cpu.div_duration_f64(began.elapsed()));
         enough.store(true, Ordering::Relaxed);
         let driven = floods.into_iter().map(join).collect::<Result<Vec<_>>>()?;
+        let flooded = began.elapsed();
         let new = comers.into_iter().map(join).collect::<Result<Vec<_>>>()?;
-        anyhow::Ok((driven, cpu?, join(steady)?, new.concat()))
+        anyhow::Ok((driven, flooded, cpu?, join(steady)?, new.concat()))
     })?;
     let lines = stop(agent)?;
 
@@ -176,7 +179,7 @@ fn beside_sessions(object: &Path, scene: Scene) -> Result<Figures> {
     Ok(Figures {
         scene,
         cpus: drivers.len(),
-        syns_per_s: runs / TIME.as_secs_f64(),
+        syns_per_s: runs / flooded.as_secs_f64(),
         syn_ns: ns / runs - empty,
         answer_ns: scene.answered.then_some(ns_of_answers / runs - empty),
         agent_cpu,
