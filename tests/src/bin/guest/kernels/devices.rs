@@ -148,7 +148,7 @@ impl Wire {
                 let again = side.retransmitted_bytes;
                 ensure!(
                     side.bytes >= sent && side.bytes - again <= sent,
-                    "{} bytes counted, {again} of them again, of {sent}",
+                    "{} bytes counted, {again} of them again, of {sent}: {side:?}",
                     side.bytes
                 );
             }
