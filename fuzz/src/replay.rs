@@ -99,6 +99,7 @@ fn packets(summary: &Summary) {
         last,
         other,
         truncated,
+        payload_cut,
         unknown_link_type,
         time_corrected,
     } = summary.capture;
@@ -113,6 +114,8 @@ fn packets(summary: &Summary) {
     let attempts = &summary.totals.attempts;
     let not_followed = other + truncated + unknown_link_type + passed_over;
     assert!(not_followed <= packets);
+    // Those were parsed, whatever they turned out to be.
+    assert!(payload_cut + other + truncated + unknown_link_type <= packets);
     assert!(time_corrected <= packets);
     assert!(bytes <= packets * u64::from(u32::MAX));
     assert_eq!(
