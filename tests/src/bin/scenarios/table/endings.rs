@@ -72,6 +72,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         play: session_limit,
     },
     Scenario {
+        name: "idle-limit",
+        what: "three sessions of different ages, each ended by the server after the same idleness",
+        expected: &[
+            is("clean_server"),
+            is("clean_server"),
+            is("policy_disconnect"),
+        ],
+        play: idle_limit,
+    },
+    Scenario {
         name: "client-aborts",
         what: "a RST by the client itself",
         expected: &[surely("client_reset", "high")],
@@ -173,6 +183,29 @@ fn session_limit(stage: &Stage) -> Result<()> {
     }
     for session in sessions {
         session.wait_ended(PATIENCE)?;
+    }
+    Ok(())
+}
+
+fn idle_limit(stage: &Stage) -> Result<()> {
+    for number in 1..=3 {
+        let mut server = stage.server_options()?;
+        server.keepalive.hello = None;
+        let busy = Step::Carry {
+            traffic: PINGS,
+            lasts: millis(3_000) * u32::from(number),
+        };
+        let idle = Step::Carry {
+            traffic: Traffic::Idle,
+            lasts: millis(5_500),
+        };
+        server.timeline = Timeline::of(vec![busy, idle], Ending::Disconnect);
+        stage.serve(&server)?;
+        let mut options = stage.client_options()?;
+        options.from = Some(client_address(number));
+        stage.open(&options).wait_ended(PATIENCE)?;
+        // The next one's server takes the port.
+        drop(stage.take_server()?);
     }
     Ok(())
 }
