@@ -11,7 +11,7 @@ use aya_ebpf::{
 use sstpulse_common::{
     FlowKey,
     counters::Counter,
-    index::{Home, PLACES, PROBES, State, Tag, WORDS},
+    index::{Home, PLACES, PROBES, State, Tag, WORDS, passes_first},
 };
 
 use crate::{config, maps};
@@ -129,13 +129,12 @@ pub extern "C" fn sstpulse_holds(slot: u32) -> u32 {
     maps::parsed().map_or(0, |parsed| u32::from(holds(slot, &parsed.key)))
 }
 
-/// Looks for the flow that this CPU judges in its bucket, and in those that flows of it may have
-/// gone to.
+/// Looks for the flow that this CPU judges in its bucket, and in those that it may have gone to.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sstpulse_search(bucket: u32, wanted: u32) -> u32 {
+pub extern "C" fn sstpulse_search(home: u32, wanted: u32) -> u32 {
     let geometry = config::geometry();
-    let mut bucket = bucket;
+    let mut bucket = home;
     for probe in 0..PROBES {
         if probe >= geometry.buckets {
             break;
@@ -150,7 +149,7 @@ pub extern "C" fn sstpulse_search(bucket: u32, wanted: u32) -> u32 {
         if !passed {
             break;
         }
-        bucket = geometry.after(bucket);
+        bucket = geometry.next(bucket, home, wanted as u8);
     }
     NOWHERE
 }
@@ -185,33 +184,37 @@ pub extern "C" fn sstpulse_search_bucket(bucket: u32, wanted: u32) -> u32 {
 #[inline(always)]
 pub fn take(key: &FlowKey) -> Option<u32> {
     let home = home(key);
-    let slot = sstpulse_take(home.bucket, home.place);
+    let slot = sstpulse_take(home.bucket, home.place, u32::from(home.tag));
     (slot != NOWHERE).then_some(slot)
 }
 
 /// Takes a free slot: the one at a place of a bucket, or another one there, or one in the buckets
-/// after it. Those that are full count that the flow passes.
+/// that a flow with this tag goes on to. Those that it passes count it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sstpulse_take(home: u32, first: u32) -> u32 {
+pub extern "C" fn sstpulse_take(home: u32, first: u32, tag: u32) -> u32 {
     let geometry = config::geometry();
-    if sstpulse_room(home) == 0 {
+    if sstpulse_room(home, tag) == 0 {
         return NOWHERE;
     }
-    let mut bucket = home;
-    let mut passed = 0;
-    for probe in 0..PROBES {
-        if probe >= geometry.buckets {
+    let (mut bucket, mut passed) = (home, 0);
+    let second = geometry.second(home, tag as u8);
+    if passes_first(sstpulse_free_in(home), sstpulse_free_in(second)) {
+        sstpulse_pass(home);
+        (bucket, passed) = (second, 1);
+    }
+    for _ in 0..PROBES {
+        if passed >= PROBES || passed >= geometry.buckets {
             break;
         }
         let place = sstpulse_take_in(bucket, first);
         if place != NOWHERE {
             return geometry.slot(bucket, place);
         }
-        bucket = geometry.after(bucket);
+        bucket = geometry.next(bucket, home, tag as u8);
         passed += 1;
     }
-    sstpulse_unpass(home, passed);
+    sstpulse_unpass(home, tag, passed);
     NOWHERE
 }
 
@@ -219,37 +222,51 @@ pub extern "C" fn sstpulse_take(home: u32, first: u32) -> u32 {
 /// a session asks, so nothing is written that others read.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sstpulse_room(home: u32) -> u32 {
+pub extern "C" fn sstpulse_room(home: u32, tag: u32) -> u32 {
     let geometry = config::geometry();
     let mut bucket = home;
     for probe in 0..PROBES {
         if probe >= geometry.buckets {
             break;
         }
-        if sstpulse_first_free(bucket) < geometry.places {
+        if sstpulse_free_in(bucket) > 0 {
             return 1;
         }
-        bucket = geometry.after(bucket);
+        bucket = geometry.next(bucket, home, tag as u8);
     }
     0
 }
 
-/// The first free place of a bucket; if there is none, no place is so high.
+/// How many slots of a bucket are free.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sstpulse_first_free(bucket: u32) -> u32 {
+pub extern "C" fn sstpulse_free_in(bucket: u32) -> u32 {
     let Some(line) = line(bucket) else {
-        return PLACES;
+        return 0;
     };
+    let mut free = 0;
     for word in 0..WORDS {
         // SAFETY: as in `find`.
         let tags = unsafe { (&raw const (*line).tags[word]).read_volatile() };
-        let place = word as u32 * 8 + first_free(tags);
-        if place < PLACES {
-            return place;
+        free += Tag::count_of(Tag::matches(tags, Tag::FREE));
+    }
+    // Places that the table does not have look free.
+    free.saturating_sub(PLACES.saturating_sub(config::geometry().places))
+}
+
+/// A flow passes a bucket that has room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sstpulse_pass(bucket: u32) -> u32 {
+    if let Some(line) = line(bucket) {
+        // SAFETY: as in `sstpulse_take_in`.
+        unsafe {
+            lock(&raw mut (*line).lock);
+            (*line).state = (*line).state.pass();
+            unlock(&raw mut (*line).lock);
         }
     }
-    PLACES
+    0
 }
 
 /// Takes a place in a bucket, this one if it is free; if none is, a flow passes.
@@ -325,14 +342,15 @@ pub fn free(slot: u32) {
 fn unpass(key: &FlowKey, slot: u32) {
     let geometry = config::geometry();
     let (bucket, _) = geometry.place_of(slot);
-    let home = home(key).bucket;
-    sstpulse_unpass(home, geometry.distance(home, bucket));
+    let home = home(key);
+    let passed = geometry.passed(bucket, home.bucket, home.tag);
+    sstpulse_unpass(home.bucket, u32::from(home.tag), passed);
 }
 
-/// So many buckets from `home` on are passed by one flow less.
+/// So many buckets from `home` on are passed by one flow with this tag less.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sstpulse_unpass(home: u32, count: u32) -> u32 {
+pub extern "C" fn sstpulse_unpass(home: u32, tag: u32, count: u32) -> u32 {
     let mut bucket = home;
     for passed in 0..PROBES {
         if passed >= count {
@@ -347,7 +365,7 @@ pub extern "C" fn sstpulse_unpass(home: u32, count: u32) -> u32 {
             (*line).state = (*line).state.unpass();
             unlock(&raw mut (*line).lock);
         }
-        bucket = config::geometry().after(bucket);
+        bucket = config::geometry().next(bucket, home, tag as u8);
     }
     0
 }
@@ -404,8 +422,10 @@ pub fn withdraw(key: &FlowKey, slot: u32) {
     // SAFETY: as in `sstpulse_take_in`.
     let led = unsafe {
         lock(&raw mut (*line).lock);
-        let led = tag.read_volatile() != Tag::TAKEN;
-        tag.write_volatile(Tag::TAKEN);
+        let led = tag.read_volatile() > Tag::TAKEN;
+        if led {
+            tag.write_volatile(Tag::TAKEN);
+        }
         unlock(&raw mut (*line).lock);
         led
     };

@@ -148,3 +148,29 @@ async fn every_slot_can_be_used_and_every_flow_is_found() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn as_many_sessions_as_were_asked_for_find_a_slot() -> Result<()> {
+    /// More buckets than a flow looks into.
+    const SESSIONS: u16 = 20_000;
+
+    if !require_root() {
+        return Ok(());
+    }
+    let mut table = Table::new(SESSIONS.into())?;
+    for port in 1..=SESSIONS {
+        table.open(port)?;
+    }
+    table.check()?;
+    for round in 1..3 {
+        table.close(|port| port % 2 == 0)?;
+        for port in (1..u16::MAX).skip(usize::from(SESSIONS * round)) {
+            if table.ports.len() == usize::from(SESSIONS) {
+                break;
+            }
+            table.open(port)?;
+        }
+        table.check()?;
+    }
+    Ok(())
+}
