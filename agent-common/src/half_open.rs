@@ -144,6 +144,11 @@ impl HalfOpen {
         if self.syn_acks == 0 || segment.flags.rst() || !segment.flags.ack() {
             return false;
         }
+        // The server has forgotten it then. What the client sent before, and comes later, gets
+        // a RST.
+        if self.is_reset_by_client() {
+            return false;
+        }
         let client = self.client_isn.wrapping_add(1);
         let server = self.server_isn.wrapping_add(1);
         let (client_number, server_number) = match side {
@@ -167,6 +172,12 @@ impl HalfOpen {
             self.last_ns = now;
         }
         number == first
+    }
+
+    /// Whether the client has answered the SYN-ACK with a RST.
+    #[inline(always)]
+    pub const fn is_reset_by_client(&self) -> bool {
+        self.reset_by == Self::RESET_BY_CLIENT
     }
 
     /// From the SYN-ACK to `now`, in microseconds, at least 1; 0 where a repeated SYN or

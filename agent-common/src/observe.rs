@@ -166,7 +166,8 @@ fn syn<T: Tables>(tables: &mut T, key: &FlowKey, segment: &Segment, now: u64) {
     }
     // Over a live session, it is a late copy, a forgery, or the client beginning anew:
     // the server's answer will tell.
-    let over_session = tables.find(key).is_some();
+    let session = tables.find(key).and_then(|slot| tables.record(slot));
+    let over_session = session.is_some_and(|record| !record.ended());
     let half_open = HalfOpen::from_syn(segment, over_session, now);
     insert(tables, key, &half_open);
 }
@@ -184,6 +185,10 @@ fn syn_ack<T: Tables>(tables: &mut T, key: &FlowKey, segment: &Segment, now: u64
         if !half_open.syn_ack(segment, now) {
             tables.count(Counter::OtherInterface);
         }
+        return;
+    }
+    // Another CPU may have completed the handshake since, and this repeats what was answered.
+    if tables.find(key).is_some() {
         return;
     }
     let half_open = HalfOpen::from_syn_ack(segment, now);
@@ -205,7 +210,9 @@ fn supersede<T: Tables>(
     };
     record.head.stir();
     let server = &mut record.from_server;
-    if server.seq_next == segment.seq.wrapping_add(1) {
+    // It may pass behind the server's first data: a timer on another CPU sent it.
+    let first_seq = segment.seq.wrapping_add(1);
+    if server.seq_next == first_seq || record.server_trail.first_seq == first_seq {
         // Through a second interface it is the same SYN-ACK again, and not counted.
         if server.ifindex == segment.ifindex {
             server.segments += 1;
@@ -252,7 +259,8 @@ fn prove<T: Tables>(
     let complete = match tables.half_open(key) {
         Some(half_open) if segment.flags.rst() => {
             if half_open.reset(side, segment, now) {
-                return None;
+                // Or of the session that another CPU has begun since.
+                return tables.find(key);
             }
             false
         }
@@ -315,27 +323,33 @@ fn open<T: Tables>(
     complete: bool,
     now: u64,
 ) -> bool {
-    match tables.record_and_half_open(slot, key) {
+    let from_handshake = match tables.record_and_half_open(slot, key) {
         Some((record, half_open)) if complete => {
             record.open_from_handshake(side, key, half_open, now);
+            // What was read must prove it as well: the attempt can be pushed out at any time, and
+            // its memory be another's.
+            half_open.proved_by(side, segment)
         }
-        // The attempt is gone since it was looked at; data of the server will do.
-        _ if side == Side::Client => {
-            tables.release(key, slot);
-            return false;
-        }
-        _ => {
-            if let Some(record) = tables.record(slot) {
-                record.open_midstream(key, segment, now);
-            }
-        }
-    }
-    if !tables.publish(key, slot) {
+        _ => false,
+    };
+    // If the attempt is gone since it was looked at, data of the server will do.
+    if !from_handshake && side == Side::Client {
         tables.release(key, slot);
         return false;
     }
-    if let Some(record) = tables.record(slot) {
-        record.head.state = SlotState::LIVE;
+    let Some(record) = tables.record(slot) else {
+        return false;
+    };
+    if !from_handshake {
+        record.open_midstream(key, segment, now);
     }
-    true
+    record.head.state = SlotState::LIVE;
+    if tables.publish(key, slot) {
+        return true;
+    }
+    if let Some(record) = tables.record(slot) {
+        record.head.state = SlotState::FREE;
+    }
+    tables.release(key, slot);
+    false
 }

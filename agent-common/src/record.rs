@@ -13,6 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     Address, FlowKey, HalfOpen, Segment, Side, TcpOptions, payload,
+    sequence::after,
     tls::{ContentType, RecordHeader},
 };
 
@@ -622,6 +623,15 @@ impl SessionRecord {
     #[inline(always)]
     pub const fn ended(&self) -> bool {
         (self.from_client.flags | self.from_server.flags) & DirectionRecord::ENDED != 0
+    }
+
+    /// Whether both sides' FINs are acknowledged. If each was so in the same instant, each CPU
+    /// may have missed that the other's was, and neither has [ended](Self::ended) the session.
+    pub const fn is_closed(&self) -> bool {
+        let (client, server) = (&self.from_client, &self.from_server);
+        client.flags & server.flags & DirectionRecord::FIN_SENT != 0
+            && after(client.ack, server.seq_next) >= 0
+            && after(server.ack, client.seq_next) >= 0
     }
 }
 

@@ -231,6 +231,30 @@ fn the_ack_of_a_handshake_and_the_servers_greeting() {
 }
 
 #[test]
+fn the_ack_of_a_handshake_and_the_syn_ack_once_more() {
+    let mut conversation = Conversation::new(40_000);
+    conversation.syn().syn_ack().send(c(0, 0, 0)).syn_ack();
+    let key = conversation.key();
+    overtake(&conversation, 2, |tables, what| {
+        let [_, (segments, bytes)] = one_session(tables, &key, true, what);
+        // A repetition that comes to nothing is told of nowhere: it is no attempt of its own.
+        assert!((1..=2).contains(&segments) && bytes == 0, "{what}");
+        assert_eq!(tables.attempts().count(), 0, "{what}");
+    });
+}
+
+#[test]
+fn a_servers_first_data_and_its_syn_ack_once_more() {
+    let mut conversation = Conversation::new(40_000);
+    conversation.handshake().send(s(0, 0, 100)).syn_ack();
+    let key = conversation.key();
+    overtake(&conversation, 3, |tables, what| {
+        let counts = one_session(tables, &key, true, what);
+        assert_eq!(counts, [(2, 0), (3, 100)], "{what}");
+    });
+}
+
+#[test]
 fn data_of_a_server_whose_handshake_was_not_seen() {
     let mut conversation = Conversation::new(40_000);
     conversation.send(s(0, 0, 100)).send(s(100, 0, 100));

@@ -347,7 +347,10 @@ impl Watch {
             // One that began before all messages were taken.
             self.sessions.scan(kernel, &mut teller, now)?;
         }
-        self.sessions.scan(kernel, &mut teller, now)?;
+        // The first finds sessions that no message has told of, and the second tells of them.
+        for _ in 0..2 {
+            self.sessions.scan(kernel, &mut teller, now)?;
+        }
         if self.attempts.is_sweeping() {
             self.attempts.sweep(kernel, &mut teller, now)?;
         }

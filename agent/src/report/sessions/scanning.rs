@@ -90,7 +90,10 @@ impl Sessions {
         self.settle_down(slot, now);
         if !all_told {
             self.health(teller, &record, slot, now);
-        } else if !ended {
+        }
+        // Also if something has just been told: this may be the last look, at a session that has
+        // been silent for longer than its beginning was known of.
+        if !ended {
             let hello_ns = 2 * nanoseconds(self.thresholds.hello);
             let dead_after_ns = nanoseconds(self.periods.dead_after);
             let quiet_ns = hello_ns.min(dead_after_ns);
