@@ -65,7 +65,11 @@ fn a_session_that_begins_and_falls_silent_is_dead_in_the_end() {
     let mut conversation = Conversation::new(40_000);
     conversation.handshake().send(c(0, 0, 100));
     let (mut tables, now) = unheard(&conversation);
-    let before = scanned(&mut tables, now, PERIODS.dead_after - PERIODS.interval);
+    let before = scanned(
+        &mut tables,
+        now,
+        PERIODS.dead_after.saturating_sub(PERIODS.interval),
+    );
     assert_eq!((before.started, before.live), (1, 1));
 
     let (mut tables, now) = unheard(&conversation);

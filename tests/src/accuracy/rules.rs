@@ -135,8 +135,8 @@ impl Difference<'_> {
         }
     }
 
-    /// There has been what a session is made of: an ACK that completes a handshake, or data
-    /// of the server.
+    /// There has been what a session is made of: an ACK that completes a handshake which the
+    /// client has not taken back, or data of the server.
     fn is_proved(&self) -> bool {
         let frames = || self.earlier.iter().copied().chain([self.frame]);
         let completes = |frame: &Frame| {
@@ -146,7 +146,16 @@ impl Difference<'_> {
                     && syn_ack.segment.end() == frame.segment.ack
                     && syn_ack.segment.ack == frame.segment.seq
             };
-            frame.side == Side::Client && frame.is_data_or_ack() && frames().any(answered)
+            let taken_back = |reset: &Frame| {
+                reset.side == Side::Client
+                    && reset.segment.flags.rst()
+                    && reset.segment.seq == frame.segment.seq
+            };
+            let mut before = frames().take_while(|earlier| !std::ptr::eq(*earlier, frame));
+            frame.side == Side::Client
+                && frame.is_data_or_ack()
+                && frames().any(answered)
+                && !before.any(taken_back)
         };
         let serves = |frame: &Frame| {
             frame.side == Side::Server && frame.is_data_or_ack() && frame.segment.payload > 0

@@ -128,6 +128,17 @@ pub(super) fn handshakes() -> Vec<Row> {
             assert_eq!(left.client().bytes, 200);
             assert_eq!(left.attempt.unwrap().over_session, 1);
         }
+        "a SYN on the ports of a session that has ended is an attempt like others": |t| {
+            t.handshake().send(c(0, 0, 0).flags(RST)).syn_with(ISN_CLIENT + 77);
+        } => |left| {
+            assert_eq!(left.attempt.unwrap().over_session, 0);
+        }
+        "what comes after the client's RST begins no session": |t| {
+            t.syn().syn_ack().send(c(0, 0, 0).flags(RST)).send(c(0, 0, 100));
+        } => |left| {
+            assert!(left.session.is_none());
+            assert_eq!(left.counters.get(Counter::NoSession), 1);
+        }
         "a window scale that only one side announced is not used": |t| {
             t.syn().syn_ack_bare().send(c(0, 0, 0).window(5_000));
         } => |left| {
