@@ -107,7 +107,8 @@ pub struct StatusArgs {
 /// Arguments of `detach`.
 #[derive(Debug, Args)]
 pub struct DetachArgs {
-    /// Only this interface; all of them if none is named
+    /// Only this interface; all of them if none is named. An agent that watches several stops if
+    /// all of them are named
     #[arg(short, long, value_name = "IFACE", value_delimiter = ',')]
     pub interface: Vec<String>,
 }

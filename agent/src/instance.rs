@@ -141,6 +141,18 @@ pub fn owner(interface: &str) -> anyhow::Result<Option<Owner>> {
 }
 
 impl Owner {
+    /// Which other interfaces this agent watches, of those that are `watched`.
+    pub fn others(&self, interface: &str, watched: &[String]) -> anyhow::Result<Vec<String>> {
+        let mut others = Vec::new();
+        for other in watched.iter().filter(|other| *other != interface) {
+            let same = owner(other)?.is_some_and(|owner| owner.pid == self.pid);
+            if same && self.pid.is_some() {
+                others.push(other.clone());
+            }
+        }
+        Ok(others)
+    }
+
     /// Asks the agent to end, and waits until it has.
     pub fn stop(mut self) -> anyhow::Result<()> {
         let Some(pid) = self.pid else {
@@ -180,6 +192,23 @@ fn is_stopped(pid: i32) -> bool {
     Process::new(pid)
         .and_then(|process| process.stat())
         .is_ok_and(|stat| stat.state == 'T')
+}
+
+/// Names of the interfaces that agents watch, or wait for, in this network namespace.
+pub fn watched() -> anyhow::Result<Vec<String>> {
+    let sockets = procfs::net::unix().context("can't list the sockets of this host")?;
+    let mut names: Vec<String> = sockets
+        .into_iter()
+        .filter_map(|socket| {
+            // The kernel writes @ for the zero that an abstract name begins with.
+            let path = socket.path?;
+            Some(path.to_str()?.strip_prefix("@sstpulse/")?.to_owned())
+        })
+        .collect();
+    // Those who ask, and are answered, bear the name as well.
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
 }
 
 fn address(interface: &str) -> anyhow::Result<SocketAddr> {

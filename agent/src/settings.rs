@@ -45,7 +45,7 @@ pub struct Settings {
         env = "SSTPULSE_PORT",
         value_name = "PORT",
         value_delimiter = ',',
-        value_parser = clap::value_parser!(u16).range(1..)
+        value_parser = port
     )]
     #[serde(default, deserialize_with = "one_or_many")]
     pub port: Vec<u16>,
@@ -65,7 +65,7 @@ pub struct Settings {
     /// Sessions that can be followed at once; each takes some 400 bytes of kernel memory
     /// [default: 65536]
     #[arg(long, env = "SSTPULSE_MAX_SESSIONS", value_name = "COUNT")]
-    pub max_sessions: Option<NonZeroU32>,
+    pub max_sessions: Option<u64>,
 
     /// How to attach to the kernel [default: auto]
     #[arg(long, env = "SSTPULSE_HOOK", value_name = "HOOK")]
@@ -162,10 +162,11 @@ impl Config {
         } else {
             ports.into_iter().collect()
         };
-        let sessions = max_sessions.map_or(DEFAULT_MAX_SESSIONS, NonZeroU32::get);
-        if sessions > MOST_SESSIONS {
-            bail!("max-sessions {sessions} is too many; the most is {MOST_SESSIONS}");
-        }
+        let sessions = max_sessions.unwrap_or(DEFAULT_MAX_SESSIONS.into());
+        let in_range = u32::try_from(sessions).ok().and_then(NonZeroU32::new);
+        let Some(sessions) = in_range.filter(|sessions| sessions.get() <= MOST_SESSIONS) else {
+            bail!("max-sessions {sessions} is out of range; it goes from 1 to {MOST_SESSIONS}");
+        };
         Ok(Self {
             interfaces,
             ports,
@@ -173,7 +174,7 @@ impl Config {
             interval: self::interval(interval)?,
             dead_after: self::dead_after(dead_after)?,
             limits: Limits {
-                sessions: NonZeroU32::new(sessions).context("max-sessions can't be 0")?,
+                sessions,
                 half_open: HALF_OPEN,
             },
             hook: hook.unwrap_or_default(),
@@ -251,6 +252,16 @@ pub(crate) fn time(text: &str) -> Result<SignedDuration, String> {
         .map_err(|_| "that is no time; write it with its unit, as in 10s, 500ms or 15m".into())
 }
 
+/// Reads a port from the command line.
+pub(crate) fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(
+            "that is no port; it goes from 1 to 65535, and several are named with commas".into(),
+        ),
+    }
+}
+
 /// Reads a list, or one thing for a list of it.
 fn one_or_many<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
@@ -258,7 +269,10 @@ where
     D: Deserializer<'de>,
 {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected one, or a list in brackets")]
+    #[serde(
+        untagged,
+        expecting = "expected one (a name in quotes, a port without), or several in brackets"
+    )]
     enum OneOrMany<T> {
         One(T),
         Many(Vec<T>),

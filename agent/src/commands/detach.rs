@@ -14,13 +14,29 @@ use crate::{
 pub(super) async fn detach(arguments: &DetachArgs) -> Result<(), Failure> {
     host::require_privileges().map_err(Failure::host)?;
     let mut nothing = true;
-    for interface in named(arguments).await? {
-        if let Some(owner) = instance::owner(&interface.name)? {
-            let process = owner.to_string();
-            owner.stop()?;
-            eprintln!("stopped the sstpulse that ran on {interface} as {process}");
-            nothing = false;
+    // Also of interfaces that are gone, whose agents wait for them to come back.
+    let watched = instance::watched()?;
+    let wanted =
+        |name: &String| arguments.interface.is_empty() || arguments.interface.contains(name);
+    for name in watched.iter().filter(|name| wanted(name)) {
+        let Some(owner) = instance::owner(name)? else {
+            continue;
+        };
+        let others = owner.others(name, &watched)?;
+        if let Some(other) = others.iter().find(|other| !wanted(other)) {
+            return Err(anyhow!(
+                "{owner} watches {other} as well as {name}, and can't leave one of them alone; \
+                 name both to stop it"
+            )
+            .into());
         }
+        let process = owner.to_string();
+        owner.stop()?;
+        let all = [std::slice::from_ref(name), &others].concat().join(" and ");
+        eprintln!("stopped the sstpulse that ran on {all} as {process}");
+        nothing = false;
+    }
+    for interface in named(arguments, &watched).await? {
         for name in detach_leftovers(&interface).await? {
             eprintln!("took {name} off {interface}");
             nothing = false;
@@ -32,16 +48,18 @@ pub(super) async fn detach(arguments: &DetachArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn named(arguments: &DetachArgs) -> Result<Vec<Interface>, Failure> {
-    let all = interface::all().await?;
+/// The interfaces that are meant and are there.
+async fn named(arguments: &DetachArgs, watched: &[String]) -> Result<Vec<Interface>, Failure> {
+    let mut interfaces = interface::all().await?;
     if arguments.interface.is_empty() {
-        return Ok(all);
+        return Ok(interfaces);
     }
-    let find = |name: &String| {
-        all.iter()
-            .find(|interface| interface.name == *name)
-            .cloned()
-            .ok_or_else(|| Failure::host(anyhow!("there is no interface {name} here")))
-    };
-    arguments.interface.iter().map(find).collect()
+    for name in &arguments.interface {
+        let known = watched.contains(name) || interfaces.iter().any(|one| one.name == *name);
+        if !known {
+            return Err(Failure::host(anyhow!("there is no interface {name} here")));
+        }
+    }
+    interfaces.retain(|interface| arguments.interface.contains(&interface.name));
+    Ok(interfaces)
 }

@@ -47,7 +47,14 @@ struct CounterRow {
 pub(super) async fn status(arguments: &StatusArgs) -> Result<(), Failure> {
     host::require_insight().map_err(Failure::host)?;
     let mut rows = Vec::new();
-    for interface in interface::all().await? {
+    let interfaces = interface::all().await?;
+    for name in instance::watched()? {
+        let is_gone = interfaces.iter().all(|interface| interface.name != name);
+        if is_gone && let Some(owner) = instance::owner(&name)? {
+            eprintln!("{owner} waits for {name}, which is gone, to come back");
+        }
+    }
+    for interface in interfaces {
         let owner = instance::owner(&interface.name)?;
         let found = attached(&interface).await?;
         rows.extend(

@@ -95,12 +95,13 @@ impl Limits {
     }
 
     /// Bytes of the ring buffer: a power of two of whole pages, room for a burst of a
-    /// quarter of all sessions beginning or ending at once.
+    /// quarter of all sessions beginning or ending at once, and of no more than 87,000: what
+    /// finds no room, a scan finds.
     fn notices(self) -> u32 {
         /// A notice of 40 bytes, and the ring's header of 8.
         const NOTICE: u64 = 48;
         let wanted = u64::from(self.sessions.get() / 4) * NOTICE;
-        ring_size(wanted.clamp(64 << 10, 8 << 20))
+        ring_size(wanted.clamp(64 << 10, 4 << 20))
     }
 
     /// The same of the ring buffer for openings: room for what two in a hundred sessions

@@ -32,7 +32,7 @@ pub struct ReplayArgs {
         long,
         value_name = "PORT",
         value_delimiter = ',',
-        value_parser = clap::value_parser!(u16).range(1..)
+        value_parser = crate::settings::port
     )]
     pub port: Vec<u16>,
 

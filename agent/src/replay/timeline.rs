@@ -324,8 +324,16 @@ impl Timeline {
             other,
             truncated,
             payload_cut,
+            time_corrected,
             ..
         } = self.capture;
+        if time_corrected > 0 {
+            tracing::warn!(
+                "{} without a time, or with one before that of an earlier packet, passed together \
+                 with it as far as is told here: durations are wrong if a clock was",
+                counted(time_corrected, "packet"),
+            );
+        }
         if payload_cut > 0 {
             tracing::warn!(
                 "{} cut within the payload: what is counted is right, but TLS, SSTP and the \

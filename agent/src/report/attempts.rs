@@ -33,6 +33,7 @@ pub(crate) struct Attempts {
     /// Entries the agent took from the table.
     removed: u64,
     sweep: Option<Sweep>,
+    host: HostFacts,
 }
 
 /// A walk over all attempts.
@@ -68,6 +69,11 @@ enum Next {
 impl Attempts {
     pub(crate) const fn stats(&self) -> AttemptStats {
         self.stats
+    }
+
+    /// Takes in what the host tells.
+    pub(crate) const fn host_knows(&mut self, host: HostFacts) {
+        self.host = host;
     }
 
     /// Begins to look at every attempt, unless that goes on already.
@@ -164,7 +170,7 @@ impl Attempts {
         }
         self.stats.failed += 1;
         if sweep.told < MOST_TOLD {
-            tell(teller, key, half_open);
+            tell(teller, key, half_open, self.host);
             sweep.told += 1;
         } else {
             self.stats.unreported += 1;
@@ -224,7 +230,7 @@ fn has_failed(half_open: &HalfOpen, now: u64) -> bool {
     half_open.reset_by != HalfOpen::NOT_RESET || silence_ns >= patience_ns
 }
 
-fn tell(teller: &mut Teller<'_>, key: &FlowKey, half_open: &HalfOpen) {
+fn tell(teller: &mut Teller<'_>, key: &FlowKey, half_open: &HalfOpen, host: HostFacts) {
     let attempt = Attempt {
         start: teller.lines.time(half_open.first_ns),
         duration_ms: half_open.last_ns.saturating_sub(half_open.first_ns) / 1_000_000,
@@ -233,7 +239,7 @@ fn tell(teller: &mut Teller<'_>, key: &FlowKey, half_open: &HalfOpen) {
         outcome: AttemptOutcome::of(half_open),
         client_mss: known(half_open.client_options.mss),
     };
-    let verdict = judge_attempt(half_open, HostFacts::default());
+    let verdict = judge_attempt(half_open, host);
     teller
         .across
         .attempt_failed(key, half_open.last_ns, attempt.outcome, &verdict);

@@ -74,6 +74,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         interfaces,
         host,
         told_full: 0,
+        told_half_blind: false,
         most_openings: 0,
         scan: Pace::default(),
     };
@@ -106,6 +107,7 @@ struct Watch {
     lines: Lines,
     /// Segments without room that the log has told of.
     told_full: u64,
+    told_half_blind: bool,
     /// Most openings at once since memory was given back.
     most_openings: u64,
     scan: Pace,
@@ -309,6 +311,7 @@ impl Watch {
             );
             self.told_full = full;
         }
+        self.warn_if_half_blind(&totals);
         let process = process_stats()?;
         let rates = self.across.rates();
         let missing_interfaces = self.interfaces.missing();
@@ -325,8 +328,25 @@ impl Watch {
         Ok(())
     }
 
+    /// Says once that only one direction may pass here, if it looks like that.
+    fn warn_if_half_blind(&mut self, totals: &Totals) {
+        /// Segments without a session that are no chance.
+        const MANY: u64 = 100;
+
+        let unseen = totals.passed_over.no_session;
+        if totals.sessions.started == 0 && unseen >= MANY && !self.told_half_blind {
+            self.told_half_blind = true;
+            tracing::warn!(
+                "{unseen} segments came of connections that the server is not seen to answer; if \
+                 what it sends leaves by another interface, name that one as well"
+            );
+        }
+    }
+
     fn tell_host(&mut self, state: HostState) {
-        self.sessions.host_knows(self.host_memory.take(&state));
+        let facts = self.host_memory.take(&state, monotonic_ns());
+        self.sessions.host_knows(facts);
+        self.attempts.host_knows(facts);
         self.lines.write(monotonic_ns(), None, |head| {
             Event::HostHealth(HostHealth { head, state })
         });

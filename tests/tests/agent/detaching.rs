@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::{
     Agent, Lab, SERVER_INTERFACE,
     agent::{binary, execute},
-    require_root, wait_until,
+    links, require_root, wait_until,
 };
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -325,6 +325,50 @@ fn detach_stops_a_running_agent() -> Result<()> {
     );
     assert!(agent.wait()?.success());
     assert_nothing_of_ours(&lab)
+}
+
+#[test]
+fn an_agent_on_several_interfaces_is_stopped_if_all_are_named() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let other = "side0";
+    lab.server.run(|| links::add_bridge(other))?;
+    let agent = Agent::start(&lab.server, &[&WATCH[..], &["-i", other]].concat())?;
+    let one = execute(&lab.server, &["detach", "-i", other])?;
+    assert_eq!(one.status.code(), Some(1), "{}", one.stderr);
+    let says = format!("watches {SERVER_INTERFACE} as well as {other}");
+    assert!(one.stderr.contains(&says), "{}", one.stderr);
+    let both = execute(
+        &lab.server,
+        &["detach", "-i", SERVER_INTERFACE, "-i", other],
+    )?;
+    assert!(both.status.success(), "{}", both.stderr);
+    let names = [SERVER_INTERFACE, other];
+    assert!(names.iter().all(|name| both.stderr.contains(name)));
+    assert!(agent.wait()?.success());
+    assert_nothing_of_ours(&lab)
+}
+
+#[test]
+fn an_agent_whose_interface_is_gone_is_found() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let gone = "side0";
+    lab.server.run(|| links::add_bridge(gone))?;
+    let agent = Agent::start(&lab.server, &["-i", gone])?;
+    lab.server.run(|| links::delete(gone))?;
+    let status = execute(&lab.server, &["status"])?;
+    let waits = format!("process {} waits for {gone}", agent.pid());
+    assert!(status.stderr.contains(&waits), "{}", status.stderr);
+    let detached = execute(&lab.server, &["detach", "-i", gone])?;
+    assert!(detached.status.success(), "{}", detached.stderr);
+    assert!(detached.stderr.contains(&format!("ran on {gone}")));
+    assert!(agent.wait()?.success());
+    Ok(())
 }
 
 #[test]

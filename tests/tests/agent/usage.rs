@@ -46,7 +46,11 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
     let folder = folder.path().to_string_lossy().into_owned();
     let cases: [(&[&str], i32, &str); 15] = [
         (&["-i", "nosuch0"], HOST, "no interface \"nosuch0\""),
-        (&["-i", "eth0", "-p", "0"], USAGE, "0 is not in 1..=65535"),
+        (
+            &["-i", "eth0", "-p", "0"],
+            USAGE,
+            "that is no port; it goes from 1 to 65535",
+        ),
         (&["-i", "eth0", "-p", "443,https"], USAGE, "https"),
         (&["-i", "eth0", "-p", "70000"], USAGE, "70000"),
         (&["-i", "eth0", "-i", "eth0"], USAGE, "eth0 is named twice"),
@@ -67,7 +71,7 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
         (
             &["-i", "eth0", "--max-sessions", "0"],
             USAGE,
-            "--max-sessions",
+            "max-sessions 0 is out of range; it goes from 1 to 4000000",
         ),
         (&["-i", "eth0", "-c", &config], USAGE, "interfaces"),
         (

@@ -141,7 +141,7 @@ fn what_is_no_capture_gets_one_sentence_and_its_exit_code() -> Result<()> {
         assert!(!said.contains("panicked"), "{said}");
     }
     let wrong: [(&[&str], &str); 4] = [
-        (&["--port", "0"], "0 is not in 1..=65535"),
+        (&["--port", "0"], "that is no port; it goes from 1 to 65535"),
         (&["--server", "vpn.example"], "that is no address"),
         (&["--server", "192.0.2.1:0"], "that is no address"),
         (&["--interval", "0s"], "interval"),

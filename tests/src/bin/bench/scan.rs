@@ -48,7 +48,7 @@ pub(crate) fn measure(sessions: u32, runs: u32) -> Result<Vec<figures::Scan>> {
     for run in 0..runs {
         eprintln!("bench: turn {} of {runs}", run + 1);
         for of in &mut measured {
-            let mut scan = Scan::new(sessions);
+            let mut scan = Scan::new(stand.kernel.capacity());
             stand.rest(&mut scan);
             stand.beat(of.active_percent)?;
             of.scan_ms.push(timed(|| {
@@ -70,9 +70,10 @@ impl Stand {
             sessions: NonZeroU32::new(sessions).context("a number")?,
             half_open: NonZeroU32::MIN.saturating_add(1_023),
         };
+        let kernel = Kernel::load_for_test_runs(&BTreeSet::from([443]), limits)?;
         let mut stand = Self {
-            kernel: Kernel::load_for_test_runs(&BTreeSet::from([443]), limits)?,
-            sessions: Sessions::new(sessions, 0, Thresholds::default(), PERIODS),
+            sessions: Sessions::new(kernel.capacity(), 0, Thresholds::default(), PERIODS),
+            kernel,
             across: Across::new(&Thresholds::default(), &ClusterLimits::default()),
             lines: Lines::new(Output::discard(), Clock::now()),
             script: Script::load()?,
