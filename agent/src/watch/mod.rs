@@ -107,6 +107,7 @@ struct Watch {
     lines: Lines,
     /// Segments without room that the log has told of.
     told_full: u64,
+    /// Whether the log has told that only one direction may pass here.
     told_half_blind: bool,
     /// Most openings at once since memory was given back.
     most_openings: u64,

@@ -225,7 +225,12 @@ fn take_due(queue: &mut VecDeque<Due>, now: u64, most: usize, slots: &mut Vec<u3
 
 /// Whether a session has ended, or its ports belong to another.
 fn has_ended(record: &SessionRecord) -> bool {
-    record.ended() || record.is_closed() || record.head.state == SlotState::SUPERSEDED
+    is_over(record) || record.head.state == SlotState::SUPERSEDED
+}
+
+/// Whether its segments have ended a session, be it that neither CPU has noticed.
+fn is_over(record: &SessionRecord) -> bool {
+    record.ended() || record.is_closed()
 }
 
 fn seen_from(record: &SessionRecord) -> SeenFrom {
@@ -263,7 +268,7 @@ fn how(record: &SessionRecord) -> CloseHow {
     let (client, server) = (&record.from_client, &record.from_server);
     if client.has(DirectionRecord::RESET_ENDED) || server.has(DirectionRecord::RESET_ENDED) {
         CloseHow::Reset
-    } else if record.ended() || record.is_closed() {
+    } else if is_over(record) {
         CloseHow::Fin
     } else if record.head.state == SlotState::SUPERSEDED {
         CloseHow::Superseded
