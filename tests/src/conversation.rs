@@ -10,7 +10,7 @@ use etherparse::{
     PacketBuilder, PacketBuilderStep, TcpHeader, TcpOptionElement, VlanId,
 };
 use sstpulse::replay::{Buffer, Limits, Tables, Watched};
-use sstpulse_common::{FlowKey, Framing, Side, TcpFlags};
+use sstpulse_common::{FlowKey, Framing, Parsed, Side, Skip, TcpFlags};
 
 /// The watched port.
 pub const PORT: u16 = 443;
@@ -324,13 +324,18 @@ impl Conversation {
 
     /// The conversation through the native tracker.
     pub fn replay(&self) -> Tables {
-        let watched = Watched::new(&BTreeSet::from([PORT]), Vec::new());
         let mut tables = Tables::new(LIMITS);
         for packet in &self.packets {
             // What is passed over is in the counters.
-            let _ = tables.take(&watched, self.framing(), &packet.bytes, &packet.buffer);
+            let _ = self.take(packet, &mut tables);
         }
         tables
+    }
+
+    /// One of its packets through the native tracker.
+    pub fn take(&self, packet: &Packet, tables: &mut Tables) -> Result<(Side, Parsed), Skip> {
+        let watched = Watched::new(&BTreeSet::from([PORT]), Vec::new());
+        tables.take(&watched, self.framing(), &packet.bytes, &packet.buffer)
     }
 
     fn put(&mut self, said: &Said, options: &[TcpOptionElement]) -> &mut Self {

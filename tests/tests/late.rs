@@ -1,13 +1,13 @@
 //! Openings that are read after their session has ended: they change nothing, and are counted.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use lab::conversation::{Conversation, PORT, c, s};
+use lab::conversation::{Conversation, c, s};
 use sstpulse::{
     clock::Clock,
     diagnosis::{ClusterLimits, Thresholds},
     output::Output,
-    replay::{Tables, Watched},
+    replay::Tables,
     report::{Across, InterfaceNames, Lines, Message, Periods, Sessions, Teller},
 };
 use sstpulse_common::TcpFlags;
@@ -31,12 +31,8 @@ fn session(tables: &mut Tables) -> (Vec<Message>, Vec<Message>) {
     conversation.handshake().send(c(0, 0, 100));
     conversation.send(s(0, 100, 200)).send(c(100, 200, 50));
     conversation.send(c(150, 200, 0).flags(TcpFlags::RST | TcpFlags::ACK));
-    let watched = Watched::new(&BTreeSet::from([PORT]), Vec::new());
     for packet in conversation.packets() {
-        let (framing, buffer) = (conversation.framing(), &packet.buffer);
-        tables
-            .take(&watched, framing, &packet.bytes, buffer)
-            .unwrap();
+        conversation.take(packet, tables).unwrap();
     }
     let is_notice = |message: &Message| matches!(message, Message::Notice(_));
     tables.take_messages().into_iter().partition(is_notice)

@@ -9,7 +9,6 @@ use lab::{
 };
 use sstpulse::{
     kernel::{Kernel, Limits, PacketContext},
-    replay::Watched,
     report::{Flows, Scan},
 };
 
@@ -59,20 +58,11 @@ fn check<F: Flows>(flows: &mut F, mut play: impl FnMut(&mut F, usize)) {
 
 #[test]
 fn a_scan_looks_at_what_has_changed_and_once_more() {
-    let watched = Watched::new(&BTreeSet::from([PORT]), Vec::new());
     let conversation = conversation();
     let packets = conversation.packets();
     let mut tables = Conversation::new(1).replay();
     check(&mut tables, |tables, packet| {
-        let packet = &packets[packet];
-        tables
-            .take(
-                &watched,
-                conversation.framing(),
-                &packet.bytes,
-                &packet.buffer,
-            )
-            .unwrap();
+        conversation.take(&packets[packet], tables).unwrap();
     });
 }
 

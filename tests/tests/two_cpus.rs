@@ -3,9 +3,9 @@
 
 use std::num::NonZeroUsize;
 
-use lab::conversation::{Conversation, PORT, Packet, c, s};
+use lab::conversation::{Conversation, Packet, c, s};
 use sstpulse::{
-    replay::{Limits, Tables, Watched},
+    replay::{Limits, Tables},
     report::{Flows as _, Message},
 };
 use sstpulse_common::{
@@ -28,15 +28,7 @@ struct Work {
 
 impl Work {
     fn of(packet: &Packet, conversation: &Conversation) -> Self {
-        let watched = Watched::new(&[PORT].into(), Vec::new());
-        let (side, parsed) = Tables::new(LIMITS)
-            .take(
-                &watched,
-                conversation.framing(),
-                &packet.bytes,
-                &packet.buffer,
-            )
-            .unwrap();
+        let (side, parsed) = conversation.take(packet, &mut Tables::new(LIMITS)).unwrap();
         Self {
             side,
             parsed,
