@@ -3,6 +3,7 @@
 use std::{io, os::fd::AsRawFd as _};
 
 use aya::maps::{MapData, RingBuf};
+use bytes::BytesMut;
 use sstpulse_common::{ChunkHeader, Notice};
 use tokio::io::{Interest, unix::AsyncFd};
 use zerocopy::FromBytes as _;
@@ -13,10 +14,22 @@ use crate::report::{Message, Opening};
 /// Messages that are taken at once: what they bring takes about a millisecond.
 const MOST: usize = 256;
 
+/// Bytes of openings that such a batch has mostly: more take more memory, for as long as they
+/// are there.
+const BYTES: usize = 256 << 10;
+
 /// A ring buffer the programs write to.
 pub struct Messages {
     ring: AsyncFd<RingBuf<MapData>>,
-    read: fn(&[u8]) -> Option<Message>,
+    batch: Batch,
+}
+
+/// Messages that were taken together, in buffers that are used again.
+struct Batch {
+    read: fn(&[u8], &mut BytesMut) -> Option<Message>,
+    messages: Vec<Message>,
+    /// What follows the bytes of openings that are among them.
+    bytes: BytesMut,
 }
 
 impl Messages {
@@ -32,7 +45,7 @@ impl Messages {
 
     fn new(
         ring: RingBuf<MapData>,
-        read: fn(&[u8]) -> Option<Message>,
+        read: fn(&[u8], &mut BytesMut) -> Option<Message>,
     ) -> Result<Self, KernelError> {
         tracing::debug!(fd = ring.as_raw_fd(), "listening to a ring buffer");
         // SAFETY: the ring owns its descriptor, keeps it while it lives, and has no other.
@@ -41,15 +54,20 @@ impl Messages {
             reason = "the ring has no safe way to lend its descriptor"
         )]
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-        ring.map(|ring| Self { ring, read })
+        let batch = Batch {
+            read,
+            messages: Vec::with_capacity(MOST),
+            bytes: BytesMut::new(),
+        };
+        ring.map(|ring| Self { ring, batch })
             .map_err(|error| KernelError::new("can't listen to the ring buffer", &error))
     }
 
     /// Waits until there are messages, and takes as many as take no long time. Dropping the
     /// future loses none.
-    pub async fn wait(&mut self) -> io::Result<Vec<Message>> {
+    pub async fn wait(&mut self) -> io::Result<&[Message]> {
         let mut ready = self.ring.readable_mut().await?;
-        let messages = read(ready.get_inner_mut(), self.read, MOST);
+        let messages = self.batch.fill(ready.get_inner_mut(), MOST);
         if messages.len() < MOST {
             ready.clear_ready();
         }
@@ -57,42 +75,44 @@ impl Messages {
     }
 
     /// Takes as many as take no long time, without waiting.
-    pub fn take_some(&mut self) -> Vec<Message> {
-        read(self.ring.get_mut(), self.read, MOST)
+    pub fn take_some(&mut self) -> &[Message] {
+        self.batch.fill(self.ring.get_mut(), MOST)
     }
 
     /// Takes all there are, without waiting.
-    pub fn take_all(&mut self) -> Vec<Message> {
-        read(self.ring.get_mut(), self.read, usize::MAX)
+    pub fn take_all(&mut self) -> &[Message] {
+        self.batch.fill(self.ring.get_mut(), usize::MAX)
     }
 }
 
-fn read(
-    ring: &mut RingBuf<MapData>,
-    read: fn(&[u8]) -> Option<Message>,
-    most: usize,
-) -> Vec<Message> {
-    let mut messages = Vec::new();
-    while messages.len() < most
-        && let Some(item) = ring.next()
-    {
-        if let Some(message) = read(&item) {
-            messages.push(message);
-        } else {
-            tracing::error!(bytes = item.len(), "a message of the wrong size");
+impl Batch {
+    /// Reads messages in place of those that are there.
+    fn fill(&mut self, ring: &mut RingBuf<MapData>, most: usize) -> &[Message] {
+        self.messages.clear();
+        // Nobody refers to the bytes of the last ones any more: there is room for others.
+        self.bytes.reserve(BYTES);
+        while self.messages.len() < most
+            && let Some(item) = ring.next()
+        {
+            if let Some(message) = (self.read)(&item, &mut self.bytes) {
+                self.messages.push(message);
+            } else {
+                tracing::error!(bytes = item.len(), "a message of the wrong size");
+            }
         }
+        &self.messages
     }
-    messages
 }
 
-fn notice(bytes: &[u8]) -> Option<Message> {
+fn notice(bytes: &[u8], _: &mut BytesMut) -> Option<Message> {
     Notice::read_from_bytes(bytes).ok().map(Message::Notice)
 }
 
-fn opening(bytes: &[u8]) -> Option<Message> {
+fn opening(bytes: &[u8], buffer: &mut BytesMut) -> Option<Message> {
     let (header, bytes) = ChunkHeader::read_from_prefix(bytes).ok()?;
+    buffer.extend_from_slice(bytes);
     Some(Message::Opening(Opening {
         header,
-        bytes: bytes.into(),
+        bytes: buffer.split().freeze(),
     }))
 }

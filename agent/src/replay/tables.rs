@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, convert::Infallible, mem, num::NonZeroUsize};
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use lru::LruCache;
 use sstpulse_common::{
@@ -246,7 +247,7 @@ impl sstpulse_common::Tables for Tables {
         if let Some(record) = self.records.get(slot as usize) {
             self.messages.push(Message::Opening(Opening {
                 header: ChunkHeader::of(record, slot, side, segment, now),
-                bytes: payload.into(),
+                bytes: Bytes::copy_from_slice(payload),
             }));
         }
     }

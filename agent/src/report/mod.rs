@@ -35,6 +35,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use nix::unistd::gethostname;
 use sstpulse_common::{
     ChunkHeader, Counters, FlowKey, HalfOpen, Notice, SessionRecord, counters::Counter,
@@ -102,7 +103,7 @@ pub struct Opening {
     /// What it belongs to.
     pub header: ChunkHeader,
     /// Its bytes, as far as they were kept.
-    pub bytes: Box<[u8]>,
+    pub bytes: Bytes,
 }
 
 /// What tells whether a slot is worth a look.

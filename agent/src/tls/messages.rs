@@ -6,6 +6,9 @@ const HEADER: usize = 4;
 /// Bytes of a message that are kept at most: more than any hello or certificate has.
 const MOST: usize = 16 << 10;
 
+/// Bytes that most hellos and certificates have at most.
+const USUAL: usize = 2 << 10;
+
 /// Bytes of the body of a Certificate message before its first certificate: the lengths of
 /// the list and of that certificate (RFC 5246, section 7.4.2).
 pub(super) const BEFORE_CERTIFICATE: usize = 6;
@@ -106,36 +109,61 @@ impl Messages {
     }
 
     fn take_body(&mut self, bytes: &[u8], found: &mut impl FnMut(u8, &[u8])) -> usize {
+        if self.body.is_empty()
+            && let Some(lengths) = bytes.first_chunk()
+        {
+            self.want_certificate(*lengths, found);
+        }
         let used = match self.wanted {
             0 => bytes.len().min(self.left),
             wanted => bytes.len().min(wanted - self.body.len()),
         };
         self.left -= used;
-        if self.wanted > 0 {
-            self.body.extend_from_slice(&bytes[..used]);
-            if self.body.len() == self.wanted && !self.wants_certificate() {
-                found(self.header[0], &self.body);
-                self.body = Vec::new();
-                self.wanted = 0;
-            }
+        if used == self.wanted {
+            // Most come in one piece, and need not be kept.
+            found(self.header[0], &bytes[..used]);
+            self.wanted = 0;
+        } else if self.wanted > 0 {
+            self.keep(&bytes[..used], found);
         }
         self.end_if_over();
         used
     }
 
-    /// Whether the lengths before the first certificate have just come, and it is to be read.
-    fn wants_certificate(&mut self) -> bool {
-        let [_, _, _, high, middle, low] = *self.body else {
-            return false;
-        };
-        if self.header[0] != kind::CERTIFICATE {
-            return false;
+    /// Keeps some of a body that is read until all of it is there.
+    fn keep(&mut self, bytes: &[u8], found: &mut impl FnMut(u8, &[u8])) {
+        if self.body.is_empty() {
+            self.body.reserve_exact(self.wanted.min(USUAL));
         }
+        self.body.extend_from_slice(bytes);
+        if let Ok(lengths) = self.body[..].try_into() {
+            self.want_certificate(lengths, found);
+        }
+        if self.wanted > 0 && self.body.len() == self.wanted {
+            found(self.header[0], &self.body);
+            self.body = Vec::new();
+            self.wanted = 0;
+        }
+    }
+
+    /// Reads the first certificate as well, if these are the first bytes of a body that has one.
+    fn want_certificate(
+        &mut self,
+        lengths: [u8; BEFORE_CERTIFICATE],
+        found: &mut impl FnMut(u8, &[u8]),
+    ) {
+        if self.header[0] != kind::CERTIFICATE || self.wanted != BEFORE_CERTIFICATE {
+            return;
+        }
+        let [_, _, _, high, middle, low] = lengths;
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
-        self.wanted += length.min(self.left);
-        self.bound();
         // Nothing is left of a list that is empty, or longer than what is kept.
-        self.wanted > self.body.len()
+        let left = self.left - (BEFORE_CERTIFICATE - self.body.len());
+        self.wanted += length.min(left);
+        self.bound();
+        if self.wanted == 0 {
+            found(kind::CERTIFICATE, &[]);
+        }
     }
 
     /// Gives up what is longer than anything of its kind.

@@ -32,6 +32,7 @@ const fn waited_ns(header: &ChunkHeader, now: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use sstpulse_common::Notice;
     use zerocopy::FromZeros as _;
 
@@ -48,7 +49,7 @@ mod tests {
             header.time_ns = time_ns;
             Message::Opening(Opening {
                 header,
-                bytes: Box::default(),
+                bytes: Bytes::new(),
             })
         };
         times

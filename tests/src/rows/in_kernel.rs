@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, num::NonZeroU32};
 
 use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
 use sstpulse::{
     kernel::{Kernel, Limits, Messages, PacketContext},
     report::{Flows as _, Message, Opening},
@@ -94,7 +95,7 @@ fn compare(programs: &mut Programs, conversation: &Conversation) -> Result<()> {
     let counted = difference(kernel.counters()?, before);
     let expected = native.counters;
     ensure!(counted == expected, "{counted:?}\n{expected:?}");
-    let told = Heard::of(rings.iter_mut().flat_map(Messages::take_all));
+    let told = Heard::of(rings.iter_mut().flat_map(Messages::take_all).cloned());
     let expected = Heard::of(native.told);
     ensure!(told == expected, "{told:?}\n{expected:?}");
     Ok(())
@@ -104,7 +105,7 @@ fn compare(programs: &mut Programs, conversation: &Conversation) -> Result<()> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Heard {
     notices: Vec<Notice>,
-    openings: Vec<(ChunkHeader, Box<[u8]>)>,
+    openings: Vec<(ChunkHeader, Bytes)>,
 }
 
 impl Heard {
