@@ -1,29 +1,16 @@
 //! Openings that are read after their session has ended: they change nothing, and are counted.
 
-use std::time::Duration;
-
-use lab::conversation::{Conversation, c, s};
-use sstpulse::{
-    clock::Clock,
-    diagnosis::{ClusterLimits, Thresholds},
-    output::Output,
-    replay::Tables,
-    report::{Across, InterfaceNames, Lines, Message, Periods, Sessions, Teller},
+use lab::{
+    Reporter,
+    conversation::{Conversation, c, s},
 };
+use sstpulse::{replay::Tables, report::Message};
 use sstpulse_common::TcpFlags;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Slots of the table.
 const SLOTS: u32 = 4;
-
-struct Nameless;
-
-impl InterfaceNames for Nameless {
-    fn name(&self, _: u32) -> Option<&str> {
-        None
-    }
-}
 
 /// A session that says something and is reset, and what was told of it: notices and openings.
 fn session(tables: &mut Tables) -> (Vec<Message>, Vec<Message>) {
@@ -44,33 +31,21 @@ fn openings_that_come_after_the_end_are_counted_and_change_nothing() {
     let (notices, openings) = session(&mut tables);
     assert_eq!(openings.len(), 3);
     let last_ns = notices.iter().filter_map(time_ns).max().unwrap();
-    let periods = Periods {
-        interval: Duration::from_secs(10),
-        dead_after: Duration::from_mins(15),
-    };
-    let mut sessions = Sessions::new(SLOTS, 0, Thresholds::default(), periods);
-    let mut across = Across::new(&Thresholds::default(), &ClusterLimits::default());
-    let mut lines = Lines::new(Output::discard(), Clock::now());
-    let mut teller = Teller {
-        lines: &mut lines,
-        interfaces: &Nameless,
-        across: &mut across,
-    };
-    for message in notices.iter().chain(&openings[..1]) {
-        sessions.take(&mut tables, &mut teller, message);
-    }
-    assert_eq!(sessions.payloads_late(), 0);
+    let mut reporter = Reporter::new(SLOTS);
+    reporter.take(&mut tables, &notices);
+    reporter.take(&mut tables, &openings[..1]);
+    assert_eq!(reporter.sessions().payloads_late(), 0);
 
     // Its end is told; then its slot is free.
     for (after_s, late) in [(1, 1), (2, 2)] {
         let now = last_ns + after_s * SECOND_NS;
-        let Ok(()) = sessions.settle(&mut tables, &mut teller, now);
-        let before = teller.lines.written();
-        sessions.take(&mut tables, &mut teller, &openings[late]);
-        assert_eq!(sessions.payloads_late(), late as u64);
-        assert_eq!(teller.lines.written(), before);
+        let Ok(()) = reporter.settle(&mut tables, now);
+        let before = reporter.written();
+        reporter.take(&mut tables, &openings[late..=late]);
+        assert_eq!(reporter.sessions().payloads_late(), late as u64);
+        assert_eq!(reporter.written(), before);
     }
-    let stats = sessions.stats();
+    let stats = reporter.sessions().stats();
     assert_eq!((stats.started, stats.ended, stats.live), (1, 1, 0));
 }
 

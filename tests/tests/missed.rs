@@ -3,34 +3,18 @@
 
 use std::time::Duration;
 
-use lab::conversation::{Conversation, Said, c, s};
-use sstpulse::{
-    clock::Clock,
-    diagnosis::{ClusterLimits, Thresholds},
-    event::SessionStats,
-    output::Output,
-    replay::Tables,
-    report::{Across, Flows as _, InterfaceNames, Lines, Periods, Sessions, Teller},
+use lab::{
+    Reporter,
+    conversation::{Conversation, Said, c, s},
+    reporter::PERIODS,
 };
+use sstpulse::{event::SessionStats, replay::Tables, report::Flows as _};
 use sstpulse_common::{DirectionRecord, FlowKey, Tables as _, TcpFlags, record::SlotState};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Slots of the table.
 const SLOTS: u32 = 4;
-
-const PERIODS: Periods = Periods {
-    interval: Duration::from_secs(10),
-    dead_after: Duration::from_mins(15),
-};
-
-struct Nameless;
-
-impl InterfaceNames for Nameless {
-    fn name(&self, _: u32) -> Option<&str> {
-        None
-    }
-}
 
 /// The tables after a conversation, of which no message has told, and when it was over.
 fn unheard(conversation: &Conversation) -> (Tables, u64) {
@@ -42,22 +26,15 @@ fn unheard(conversation: &Conversation) -> (Tables, u64) {
 
 /// What becomes of its sessions by scans alone, as they come, for so long.
 fn scanned(tables: &mut Tables, from_ns: u64, lasts: Duration) -> SessionStats {
-    let mut sessions = Sessions::new(SLOTS, 0, Thresholds::default(), PERIODS);
-    let mut across = Across::new(&Thresholds::default(), &ClusterLimits::default());
-    let mut lines = Lines::new(Output::discard(), Clock::now());
-    let mut teller = Teller {
-        lines: &mut lines,
-        interfaces: &Nameless,
-        across: &mut across,
-    };
+    let mut reporter = Reporter::new(SLOTS);
     for second in 1..=lasts.as_secs() {
         let now = from_ns + second * SECOND_NS;
         if second % PERIODS.interval.as_secs() == 0 {
-            let Ok(()) = sessions.scan(tables, &mut teller, now);
+            let Ok(()) = reporter.scan(tables, now);
         }
-        let Ok(()) = sessions.settle(tables, &mut teller, now);
+        let Ok(()) = reporter.settle(tables, now);
     }
-    sessions.stats()
+    reporter.sessions().stats()
 }
 
 #[test]

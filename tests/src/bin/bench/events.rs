@@ -4,12 +4,13 @@
 use std::{collections::BTreeSet, num::NonZeroUsize, time::Duration};
 
 use anyhow::Result;
+use lab::{
+    Reporter,
+    reporter::{IFINDEX, PERIODS},
+};
 use sstpulse::{
-    clock::{Clock, cpu_time_ns},
-    diagnosis::{ClusterLimits, Thresholds},
-    output::Output,
+    clock::cpu_time_ns,
     replay::{Buffer, Limits, Tables, Watched},
-    report::{Across, InterfaceNames, Lines, Periods, Sessions, Teller},
 };
 use sstpulse_common::{Framing, Side};
 
@@ -22,19 +23,10 @@ use crate::{
 /// Sessions open at once.
 const SESSIONS: u32 = 20_000;
 
-/// The only interface.
-const IFINDEX: u32 = 1;
-
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// What is usual.
-pub(crate) const PERIODS: Periods = Periods {
-    interval: Duration::from_secs(10),
-    dead_after: Duration::from_mins(15),
-};
-
 /// Time between two scans.
-const INTERVAL_NS: u64 = 10 * SECOND_NS;
+const INTERVAL_NS: u64 = PERIODS.interval.as_secs() * SECOND_NS;
 
 /// Scans of a run in which every session has changed.
 const SCANS: u32 = 3;
@@ -43,9 +35,7 @@ const SCANS: u32 = 3;
 struct Agent {
     watched: Watched,
     tables: Tables,
-    sessions: Sessions,
-    across: Across,
-    lines: Lines,
+    reporter: Reporter,
     now_ns: u64,
 }
 
@@ -94,9 +84,7 @@ impl Agent {
         Self {
             watched: Watched::new(&BTreeSet::from([443]), Vec::new()),
             tables: Tables::new(limits),
-            sessions: Sessions::new(SESSIONS, 0x5357_0001, Thresholds::default(), PERIODS),
-            across: Across::new(&Thresholds::default(), &ClusterLimits::default()),
-            lines: Lines::new(Output::discard(), Clock::now()),
+            reporter: Reporter::new(SESSIONS),
             now_ns: SECOND_NS,
         }
     }
@@ -113,8 +101,9 @@ impl Agent {
         }
         self.take_messages(&mut opening);
         self.now_ns += INTERVAL_NS;
-        // It tells what the opening has brought, and is none of those measured.
+        // They tell what the opening has brought and forget it, and are none of those measured.
         self.scan(&mut Took::default())?;
+        self.settle(&mut Took::default())?;
         let mut health = Took::default();
         for beat in 0..SCANS {
             for flow in 0..SESSIONS {
@@ -135,50 +124,29 @@ impl Agent {
 
     fn take_messages(&mut self, took: &mut Took) {
         let messages = self.tables.take_messages();
-        self.timed(took, |sessions, tables, teller, _| {
-            for message in &messages {
-                sessions.take(tables, teller, message);
-            }
-        });
+        self.timed(took, |reporter, tables, _| reporter.take(tables, &messages));
     }
 
     fn scan(&mut self, took: &mut Took) -> Result<()> {
-        self.timed(took, |sessions, tables, teller, now| {
-            sessions.scan(tables, teller, now)
-        })?;
+        self.timed(took, Reporter::scan)?;
         Ok(())
     }
 
     fn settle(&mut self, took: &mut Took) -> Result<()> {
-        self.timed(took, |sessions, tables, teller, now| {
-            while sessions.next_due().is_some_and(|due| due <= now) {
-                sessions.settle(tables, teller, now)?;
-            }
-            Ok(())
-        })
+        self.timed(took, Reporter::settle)?;
+        Ok(())
     }
 
     fn timed<T>(
         &mut self,
         took: &mut Took,
-        job: impl FnOnce(&mut Sessions, &mut Tables, &mut Teller<'_>, u64) -> T,
+        job: impl FnOnce(&mut Reporter, &mut Tables, u64) -> T,
     ) -> T {
-        let before = self.lines.written();
-        let mut teller = Teller {
-            lines: &mut self.lines,
-            interfaces: &Eth0,
-            across: &mut self.across,
-        };
+        let before = self.reporter.written();
         let began_ns = cpu_time_ns();
-        let result = job(
-            &mut self.sessions,
-            &mut self.tables,
-            &mut teller,
-            self.now_ns,
-        );
-        self.lines.flush();
+        let result = job(&mut self.reporter, &mut self.tables, self.now_ns);
         took.seconds += Duration::from_nanos(cpu_time_ns() - began_ns).as_secs_f64();
-        took.lines += self.lines.written() - before;
+        took.lines += self.reporter.written() - before;
         result
     }
 }
@@ -196,14 +164,5 @@ impl Stage for Agent {
             .take(&self.watched, Framing::Ethernet, packet, &buffer)
             .map_err(|skip| anyhow::anyhow!("a packet was passed over: {skip:?}"))?;
         Ok(())
-    }
-}
-
-/// The interface `eth0`.
-pub(crate) struct Eth0;
-
-impl InterfaceNames for Eth0 {
-    fn name(&self, index: u32) -> Option<&str> {
-        (index == IFINDEX).then_some("eth0")
     }
 }

@@ -4,17 +4,15 @@
 use std::{collections::BTreeSet, hint::black_box, num::NonZeroU32, time::Duration};
 
 use anyhow::{Context as _, Result};
+use lab::Reporter;
 use sstpulse::{
-    clock::{Clock, cpu_time_ns, monotonic_ns},
-    diagnosis::{ClusterLimits, Thresholds},
+    clock::{cpu_time_ns, monotonic_ns},
     kernel::{HashedRecords, Kernel, Limits, PacketContext},
-    output::Output,
-    report::{Across, Flows as _, Lines, Scan, Sessions, Teller},
+    report::{Flows as _, Scan},
 };
 use sstpulse_common::{Framing, Side};
 
 use crate::{
-    events::{Eth0, PERIODS},
     figures,
     sample::Sample,
     traffic::{Script, Stage},
@@ -26,9 +24,7 @@ const ACTIVE_PERCENT: [u32; 4] = [0, 1, 10, 100];
 /// The programs in the kernel, and what the agent makes of their table.
 struct Stand {
     kernel: Kernel,
-    sessions: Sessions,
-    across: Across,
-    lines: Lines,
+    reporter: Reporter,
     script: Script,
     /// Beats of each session so far.
     beats: Vec<u32>,
@@ -72,10 +68,8 @@ impl Stand {
         };
         let kernel = Kernel::load_for_test_runs(&BTreeSet::from([443]), limits)?;
         let mut stand = Self {
-            sessions: Sessions::new(kernel.capacity(), 0, Thresholds::default(), PERIODS),
+            reporter: Reporter::new(kernel.capacity()),
             kernel,
-            across: Across::new(&Thresholds::default(), &ClusterLimits::default()),
-            lines: Lines::new(Output::discard(), Clock::now()),
             script: Script::load()?,
             beats: vec![0; sessions as usize],
         };
@@ -112,14 +106,7 @@ impl Stand {
 
     /// The agent's own scan, lines and all.
     fn scan(&mut self) -> Result<()> {
-        let mut teller = Teller {
-            lines: &mut self.lines,
-            interfaces: &Eth0,
-            across: &mut self.across,
-        };
-        self.sessions
-            .scan(&mut self.kernel, &mut teller, monotonic_ns())?;
-        self.lines.flush();
+        self.reporter.scan(&mut self.kernel, monotonic_ns())?;
         Ok(())
     }
 
