@@ -3,53 +3,63 @@
 //! Most hear something before, so a deadline is not moved each time: when it comes, whoever set
 //! it looks whether it still holds, and sets another.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem};
 
 /// Deadlines within so many nanoseconds come together, with the first of them.
 const GRAIN_NS: u64 = 1_000_000_000;
 
+/// A slot has no deadline.
+const UNPLANNED: u32 = 0;
+/// It has one, and is the last of those at that time.
+const LAST: u32 = 1;
+/// Larger numbers are the next slot of those at the same time, and this much more.
+const NEXT: u32 = 2;
+
 /// At most one deadline for each slot.
 #[derive(Debug)]
 pub(super) struct Deadlines {
-    slots: BTreeMap<u64, Vec<u32>>,
-    /// Whether a slot has one.
-    planned: Vec<bool>,
+    /// The first slot of each time.
+    first: BTreeMap<u64, u32>,
+    /// What each slot has.
+    slots: Vec<u32>,
 }
 
 impl Deadlines {
     /// None yet, for a table of so many slots.
     pub(super) fn new(capacity: u32) -> Self {
         Self {
-            slots: BTreeMap::new(),
-            planned: vec![false; capacity as usize],
+            first: BTreeMap::new(),
+            // From the allocator as zeros: memory that no slot has used takes no room.
+            slots: vec![UNPLANNED; capacity as usize],
         }
     }
 
     /// Sets a deadline, unless the slot has one; so that no [`Self::pop`] until `after_ns`
     /// finds it.
     pub(super) fn plan(&mut self, slot: u32, at_ns: u64, after_ns: u64) {
-        let planned = &mut self.planned[slot as usize];
-        if !*planned {
-            *planned = true;
+        let planned = &mut self.slots[slot as usize];
+        if *planned == UNPLANNED {
             let at = (at_ns / GRAIN_NS).max(after_ns / GRAIN_NS + 1);
-            self.slots.entry(at).or_default().push(slot);
+            let next = self.first.insert(at, slot);
+            *planned = next.map_or(LAST, |next| next.saturating_add(NEXT));
         }
     }
 
     /// Takes a slot out whose deadline comes before `until_ns`, or is no more than a second
     /// from it.
     pub(super) fn pop(&mut self, until_ns: u64) -> Option<u32> {
-        loop {
-            let mut first = self.slots.first_entry()?;
-            if *first.key() > until_ns / GRAIN_NS {
-                return None;
-            }
-            if let Some(slot) = first.get_mut().pop() {
-                self.planned[slot as usize] = false;
-                return Some(slot);
-            }
-            first.remove();
+        let mut first = self.first.first_entry()?;
+        if *first.key() > until_ns / GRAIN_NS {
+            return None;
         }
+        let slot = *first.get();
+        match mem::replace(&mut self.slots[slot as usize], UNPLANNED).checked_sub(NEXT) {
+            Some(next) => *first.get_mut() = next,
+            None => {
+                first.remove();
+            }
+        }
+        Some(slot)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use sstpulse_common::{
-    ChunkHeader, Notice, SessionRecord, Side, Told as NoticeTold, record::Attention,
+    ChunkHeader, DirectionRecord, Notice, SessionRecord, Side, Told as NoticeTold,
+    record::Attention,
 };
 
 use super::{
@@ -34,11 +35,11 @@ const MOST_RESETS: usize = 8;
 pub(super) struct Known {
     /// What was told of its counts.
     pub(super) told: Told,
-    /// When the last segment was seen, at the last look.
-    seen_ns: u64,
-    /// When the client was last seen to have sent data.
-    client_spoke_ns: u64,
     aside: Option<Box<Aside>>,
+    /// When the last segment was seen, at the last look.
+    seen: Moment,
+    /// When the client was last seen to have sent data.
+    client_spoke: Moment,
     /// When the last look was.
     looked: Moment,
     /// The end of the last time that nothing was sent either way for long; 0 if there was none.
@@ -47,8 +48,6 @@ pub(super) struct Known {
     quiet_ms: u32,
     /// Which session of the run it is: the last 32 bits of that.
     number: u32,
-    /// What the client had sent at the last look, in bytes: the last 32 bits of it.
-    client_bytes: u32,
     /// What matters of an opening that led to a tunnel long ago: what the cipher makes of
     /// lengths, and which server the client asked for.
     settled: Option<Suite>,
@@ -131,14 +130,13 @@ impl Known {
         });
         Self {
             told: Told::default(),
-            seen_ns: start_ns,
-            client_spoke_ns: start_ns,
             aside,
+            seen: Moment::of(start_ns),
+            client_spoke: Moment::of(start_ns),
             looked: Moment::of(start_ns),
             quiet_until: Moment::default(),
             quiet_ms: 0,
             number: low(number),
-            client_bytes: 0,
             settled: None,
             server: None,
             ending: false,
@@ -201,7 +199,7 @@ impl Known {
         if let Some(seen) = self.seen_mut()
             && let Seen::GoesOn(dialogue) = seen
         {
-            let dialogue = std::mem::take(dialogue);
+            let dialogue = std::mem::take(&mut **dialogue);
             *seen = Seen::Over(Box::new(dialogue.into_facts()));
         }
     }
@@ -216,35 +214,24 @@ impl Known {
         }
     }
 
-    /// Forgets how the tunnel came up, if that was before `then_ns` and was told. Whether it did.
-    pub(super) fn settle(&mut self, then_ns: u64, names: &mut Names) -> bool {
-        let OpeningOf::Over(facts) = self.opening_of() else {
-            return false;
+    /// Forgets how the tunnel came up, if that was before `then_ns` and nothing has come of it.
+    pub(super) fn settle(&mut self, then_ns: u64, names: &mut Names) {
+        let facts = match self.opening_of() {
+            OpeningOf::GoesOn(dialogue) => dialogue.facts(),
+            OpeningOf::Over(facts) => facts,
+            OpeningOf::Unseen | OpeningOf::Settled(_) => return,
         };
-        let Some(suite) = facts.settles(then_ns) else {
-            return false;
-        };
-        let server = match &facts.hellos.server_name {
-            // Of too many names, none is lost.
-            Some(name) => match names.keep(name) {
-                None => return false,
-                kept => kept,
-            },
-            None => None,
-        };
-        let settles = self.tls_told && self.closing_ns().is_none();
-        if settles {
-            (self.settled, self.server) = (Some(suite), server);
+        let suite = facts.settles(then_ns);
+        if suite.is_none() || self.closing_ns().is_some() {
+            return;
+        }
+        let name = facts.hellos.server_name.as_deref();
+        let server = name.and_then(|name| names.keep(name));
+        // Of too many names, none is lost.
+        if name.is_some() == server.is_some() {
+            (self.settled, self.server) = (suite, server);
             self.forget_opening();
         }
-        settles
-    }
-
-    /// Whether it is kept how the tunnel came up.
-    pub(super) fn keeps_opening(&self) -> bool {
-        self.aside
-            .as_deref()
-            .is_some_and(|aside| aside.opening.is_some())
     }
 
     fn forget_opening(&mut self) {
@@ -349,16 +336,17 @@ impl Known {
             self.trouble().inflated_ns += now.saturating_sub(since_ns);
         }
         let seen_ns = client.last_seen_ns.max(server.last_seen_ns);
-        if seen_ns > self.seen_ns {
+        let earlier_ns = self.seen_ns();
+        if Moment::of(seen_ns).ns() > earlier_ns {
             // Without a notice, all that is known is that nothing came before the last look;
             // unless it was data of the server, whose time is kept until it is acknowledged.
-            let sent_ns = Some(server.mark.since_ns).filter(|sent| *sent > self.seen_ns);
+            let sent_ns = Some(server.mark.since_ns).filter(|sent| *sent > earlier_ns);
             let until_ns = passed_ns
                 .or(sent_ns)
                 .unwrap_or(self.looked.ns())
                 .min(seen_ns);
             let quiet = Quiet {
-                since_ns: self.seen_ns,
+                since_ns: earlier_ns,
                 until_ns,
             };
             // Between timeouts, the server waits for an answer: that is no idleness.
@@ -366,16 +354,16 @@ impl Known {
                 self.quiet_until = Moment::of(quiet.until_ns);
                 self.quiet_ms = u32::try_from(quiet.lasted_ns() / 1_000_000).unwrap_or(u32::MAX);
             }
-            self.seen_ns = seen_ns;
+            self.seen = Moment::of(seen_ns);
         }
         if let Some(trouble) = self.troubles_mut() {
             trouble.count_stall(client.ack, now);
         }
-        let client_bytes = low(client.bytes);
-        if client_bytes != self.client_bytes {
-            self.client_bytes = client_bytes;
+        let spoke_clock = DirectionRecord::data_clock(self.client_spoke.ns());
+        if client.data_seen != spoke_clock && client.data_seen != 0 {
             let silent_ns = client.without_data_ns(now);
-            self.client_spoke_ns = now.saturating_sub(silent_ns).min(client.last_seen_ns);
+            let spoke_ns = now.saturating_sub(silent_ns).min(client.last_seen_ns);
+            self.client_spoke = Moment::of(spoke_ns);
         }
         self.looked = Moment::of(now.max(self.looked.ns()));
     }
@@ -456,7 +444,7 @@ impl Known {
 
     /// When the last segment was seen, at the last look.
     pub(super) const fn seen_ns(&self) -> u64 {
-        self.seen_ns
+        self.seen.ns()
     }
 
     /// When the first FIN or RST was seen.
@@ -490,7 +478,7 @@ impl Known {
             sayings,
             end_ns,
             closing_ns,
-            client_spoke_ns: self.client_spoke_ns,
+            client_spoke_ns: self.client_spoke.ns(),
             resets: trouble.map_or(&[], |trouble| trouble.resets.as_slice()),
             timeouts,
             stalls: trouble.map_or(0, |trouble| trouble.stalls),
@@ -531,6 +519,6 @@ mod tests {
 
     #[test]
     fn a_million_of_them_fit_into_memory() {
-        assert!(size_of::<Known>() <= 104, "{}", size_of::<Known>());
+        assert!(size_of::<Known>() <= 96, "{}", size_of::<Known>());
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Pace {
     began_ns: u64,
     /// The end of a pause.
     next: Option<Instant>,
-    /// The longest step of the scan that goes on, or what came between two, in microseconds.
+    /// The longest step of the scan that goes on, in microseconds.
     longest_step_us: u64,
     stats: ScanStats,
 }
@@ -40,14 +40,9 @@ impl Pace {
 
     /// A step took so much of the CPU's time, and told so many lines.
     pub(super) fn step(&mut self, took: Duration, told: u64) {
-        self.held(took);
-        self.next = (told >= MANY).then(|| Instant::now() + took);
-    }
-
-    /// Something else between two steps took so much of the CPU's time.
-    pub(super) fn held(&mut self, took: Duration) {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.longest_step_us = self.longest_step_us.max(took_us);
+        self.next = (told >= MANY).then(|| Instant::now() + took);
     }
 
     /// Waits for the next step.

@@ -14,7 +14,6 @@ use crate::{
     report::{
         Flows, Teller,
         across::End,
-        known::Known,
         nanoseconds,
         recent::{Dismissed, Like},
         table::State,
@@ -56,8 +55,6 @@ impl Sessions {
                 slot,
             });
             self.tell_end(teller, &record, slot);
-            let kept = self.table.live(slot).is_some_and(Known::keeps_opening);
-            self.openings -= u64::from(kept);
             self.table.retire(slot);
         }
         self.together = together;

@@ -3,7 +3,7 @@
 
 use sstpulse_common::{Notice, SessionRecord, Told, record::SlotState};
 
-use super::{Sessions, about, by, has_ended, how, interface, seen_from};
+use super::{Due, Sessions, about, by, has_ended, how, interface, seen_from};
 use crate::{
     diagnosis,
     event::{Ending, Event, Handshake, SeenFrom, SessionStart, SessionTls},
@@ -55,7 +55,6 @@ impl Sessions {
         let known = Known::new(self.run.begun, &record);
         self.stats.live += 1;
         self.stats.started += 1;
-        self.openings += u64::from(known.keeps_opening());
         if seen_from(&record) == SeenFrom::Midstream {
             self.stats.started_midstream += 1;
         }
@@ -150,6 +149,7 @@ impl Sessions {
         slot: u32,
         now: u64,
     ) {
+        let settles_after_ns = self.settles_after_ns();
         let Some(known) = self.table.live_mut(slot) else {
             return;
         };
@@ -163,6 +163,10 @@ impl Sessions {
         };
         if tls.phase() == Phase::Up {
             teller.across.came_up(tls.hellos.server_name.as_deref());
+            self.settling.push_back(Due {
+                at_ns: now + settles_after_ns,
+                slot,
+            });
         }
         let about = about(self.run, teller.lines, record, known, now);
         let interface = interface(teller.interfaces, record);

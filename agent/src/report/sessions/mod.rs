@@ -21,7 +21,7 @@ use sstpulse_common::{DirectionRecord, SessionRecord, record::SlotState};
 
 use super::{
     Flows, InterfaceNames, Lines, Scan, Teller, deadlines::Deadlines, known::Known, names::Names,
-    recent::Recent, table::Table,
+    nanoseconds, recent::Recent, table::Table,
 };
 use crate::{
     diagnosis::{HostFacts, Thresholds},
@@ -40,6 +40,13 @@ const GRACE_NS: u64 = 100_000_000;
 /// Sessions that are ended at once, and slots that are freed.
 const MOST_ENDED: usize = 128;
 const MOST_FREED: usize = 1_024;
+
+/// What a server takes to close what it refuses, and the agent to be told.
+const CLOSES_NS: u64 = 3_000_000_000;
+
+/// Tunnels that settle at once, and how long they may wait for others.
+const MOST_SETTLED: usize = 512;
+const SETTLES_TOGETHER_NS: u64 = 1_000_000_000;
 
 /// Looks that are done at once.
 const MOST_LOOKS: usize = 256;
@@ -82,6 +89,8 @@ pub struct Sessions {
     run: Run,
     ending: VecDeque<Due>,
     retired: VecDeque<Due>,
+    /// Tunnels that have come up, until it does not matter any more how.
+    settling: VecDeque<Due>,
     /// Looks at single sessions that are planned, the next one first. A session may have gone
     /// meanwhile, or not need it any more.
     looks: BinaryHeap<Reverse<Due>>,
@@ -92,8 +101,6 @@ pub struct Sessions {
     stats: SessionStats,
     /// Pieces of openings that were not read, since they came too late.
     payloads_late: u64,
-    /// Sessions of which it is kept how they came up.
-    openings: u64,
     thresholds: Thresholds,
     recent: Recent,
     names: Names,
@@ -120,6 +127,7 @@ impl Sessions {
             },
             ending: VecDeque::new(),
             retired: VecDeque::new(),
+            settling: VecDeque::new(),
             looks: BinaryHeap::new(),
             deadlines: Deadlines::new(capacity),
             together: Vec::new(),
@@ -128,7 +136,6 @@ impl Sessions {
                 ..SessionStats::default()
             },
             payloads_late: 0,
-            openings: 0,
             thresholds,
             recent: Recent::default(),
             names: Names::default(),
@@ -146,11 +153,6 @@ impl Sessions {
         self.payloads_late
     }
 
-    /// Sessions of which it is kept how they came up: those whose tunnel is not long up.
-    pub(crate) const fn openings(&self) -> u64 {
-        self.openings
-    }
-
     /// Counts of sessions.
     pub const fn stats(&self) -> SessionStats {
         self.stats
@@ -160,15 +162,16 @@ impl Sessions {
     pub fn next_due(&self) -> Option<u64> {
         let next = |queue: &VecDeque<Due>| queue.front().map(|due| due.at_ns);
         let look = self.looks.peek().map(|Reverse(due)| due.at_ns);
-        [next(&self.ending), next(&self.retired), look]
+        let settles = next(&self.settling).map(|at_ns| at_ns + SETTLES_TOGETHER_NS);
+        [next(&self.ending), next(&self.retired), settles, look]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Ends sessions that have lingered until `now`, frees slots of those that ended before, and
-    /// looks at those that are due: as many of each as take no long time. If there are more,
-    /// [`Self::next_due`] is not after `now`.
+    /// Ends sessions that have lingered until `now`, frees slots of those that ended before,
+    /// forgets how tunnels came up that are long up, and looks at those that are due: as many of
+    /// each as take no long time. If there are more, [`Self::next_due`] is not after `now`.
     pub fn settle<F: Flows>(
         &mut self,
         flows: &mut F,
@@ -184,6 +187,7 @@ impl Sessions {
                 self.table.free(slot);
             }
         }
+        self.settle_down(flows, now);
         for _ in 0..MOST_LOOKS {
             let Some(Reverse(due)) = self
                 .looks
@@ -197,6 +201,26 @@ impl Sessions {
             self.look_again(flows, teller, due.slot, now);
         }
         Ok(())
+    }
+
+    /// After what time it does not matter any more how a tunnel came up: a server that refuses
+    /// it would have said so, and closed.
+    fn settles_after_ns(&self) -> u64 {
+        nanoseconds(self.thresholds.goodbye).saturating_add(CLOSES_NS)
+    }
+
+    /// Forgets how tunnels came up that are long up.
+    fn settle_down<F: Flows>(&mut self, flows: &mut F, now: u64) {
+        let then_ns = now.saturating_sub(self.settles_after_ns());
+        take_due(&mut self.settling, now, MOST_SETTLED, &mut self.together);
+        for slot in self.together.drain(..) {
+            // Its slot may have another by now, which is no older than the rule wants.
+            if let Some(known) = self.table.live_mut(slot) {
+                known.settle(then_ns, &mut self.names);
+                let (attention, small) = known.attention();
+                flows.attend(slot, attention, small);
+            }
+        }
     }
 }
 

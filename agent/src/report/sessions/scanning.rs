@@ -87,7 +87,6 @@ impl Sessions {
         let all_told = known.told.is_all_of(Side::Client, client.segments)
             && known.told.is_all_of(Side::Server, server.segments);
         let ended = has_ended(&record);
-        self.settle_down(slot, now);
         if !all_told {
             self.health(teller, &record, slot, now);
         }
@@ -102,18 +101,6 @@ impl Sessions {
         }
         if ended {
             self.end_later(slot, now);
-        }
-    }
-
-    /// Forgets of a tunnel how it came up, once a server that refuses it would have done so.
-    fn settle_down(&mut self, slot: u32, now: u64) {
-        /// What a server takes to refuse and to close, and the agent to be told.
-        const AT_ONCE_NS: u64 = 3_000_000_000;
-
-        let refusal_ns = nanoseconds(self.thresholds.goodbye).saturating_add(AT_ONCE_NS);
-        if let Some(known) = self.table.live_mut(slot) {
-            let then_ns = now.saturating_sub(refusal_ns);
-            self.openings -= u64::from(known.settle(then_ns, &mut self.names));
         }
     }
 
