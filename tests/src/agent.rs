@@ -47,8 +47,17 @@ pub struct Ended {
     pub stderr: String,
 }
 
+/// Names another `sstpulse` than the one that was built along with the tests, to be tried in its
+/// place.
+const INSTEAD: &str = "SSTPULSE_BINARY";
+
 /// A program that was built along with the tests.
 pub fn binary(name: &str) -> Result<PathBuf> {
+    if name == "sstpulse"
+        && let Some(path) = env::var_os(INSTEAD)
+    {
+        return Ok(path.into());
+    }
     let me = env::current_exe().context("cannot find out where this program is")?;
     // Tests are one folder below the programs.
     me.ancestors()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
-    programs,
+    dist, programs,
     run::{cargo, command, run, target},
     setup::setup,
 };
@@ -19,19 +19,23 @@ pub(crate) struct Arguments {
     arguments: Vec<String>,
 }
 
-/// Builds everything as it is released, and measures it.
+/// Builds the agent as it is released and what measures it, and has it measured.
 pub(crate) fn bench(arguments: &Arguments) -> anyhow::Result<()> {
     setup()?;
     programs::install(
         &[("iperf3", "iperf3"), ("tcpdump", "tcpdump")],
         "to measure throughput",
     )?;
-    run(cargo()
-        .args(["build", "--quiet", "--release"])
-        .args(["--package", "sstpulse", "--package", "sstpulse-tests"])
-        .args(["--bin", "sstpulse", "--bin", "bench"]))?;
+    run(cargo().args(["build", "--quiet", "--release"]).args([
+        "--package",
+        "sstpulse-tests",
+        "--bin",
+        "bench",
+    ]))?;
+    let agent = dist::build("sstpulse", "sstpulse")?;
     let programs = programs_to_compare()?;
     run(command(&target("release/bench").to_string_lossy())
+        .env("SSTPULSE_BINARY", agent)
         .arg("--programs")
         .arg(programs)
         .args(&arguments.arguments))
