@@ -69,6 +69,7 @@ enum Message {
 #[derive(Default)]
 struct Shared {
     waiting: AtomicUsize,
+    taken: AtomicU64,
     dropped: AtomicU64,
     failed: AtomicU64,
     failing: AtomicBool,
@@ -194,6 +195,17 @@ impl Output {
         }
     }
 
+    /// Bytes that wait to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Batches of lines that have been dealt with, well or not: while some wait and this stands
+    /// still, so does the reader.
+    pub(crate) fn taken(&self) -> u64 {
+        self.shared.taken.load(Ordering::Relaxed)
+    }
+
     /// Lines dropped because too many waited.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
@@ -264,6 +276,7 @@ impl Writer {
                     self.shared
                         .waiting
                         .fetch_sub(lines.len(), Ordering::Relaxed);
+                    self.shared.taken.fetch_add(1, Ordering::Relaxed);
                     self.shared.keep(lines);
                 }
                 Message::Reopen => self.reopen(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -93,6 +94,24 @@ impl Default for Thresholds {
     }
 }
 
+impl Thresholds {
+    /// Whether what is worse comes after what is bad.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.loss_percent <= self.loss_critical_percent,
+            "loss-percent is {}, above loss-critical-percent, which is {}; it is where a session \
+             begins to suffer",
+            self.loss_percent,
+            self.loss_critical_percent
+        );
+        ensure!(
+            self.backend_slow <= self.backend_failing,
+            "backend-slow is longer than backend-failing; it is where a word is worth it"
+        );
+        Ok(())
+    }
+}
+
 /// The longest time that makes sense: nothing is waited for longer than a day.
 const MOST: Duration = Duration::from_hours(24);
 
@@ -148,6 +167,16 @@ mod tests {
             "helo = \"60s\"",
         ] {
             assert!(toml::from_str::<Thresholds>(wrong).is_err(), "{wrong}");
+        }
+        for (given, makes_sense) in [
+            ("loss-percent = 5.0", true),
+            ("loss-percent = 5.1", false),
+            ("loss-critical-percent = 1.9", false),
+            ("backend-slow = \"3s\"", true),
+            ("backend-slow = \"3001ms\"", false),
+        ] {
+            let thresholds: Thresholds = toml::from_str(given).unwrap();
+            assert_eq!(thresholds.check().is_ok(), makes_sense, "{given}");
         }
         let given: Thresholds = toml::from_str("hello = \"24h\"\nalike = 2").unwrap();
         assert_eq!((given.hello, given.alike), (MOST, 2));

@@ -4,6 +4,7 @@ mod backlog;
 mod host_looks;
 mod interfaces;
 mod pace;
+mod warnings;
 
 use std::{process, time::Duration};
 
@@ -15,7 +16,7 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep},
 };
 
-use self::{host_looks::HostLooks, interfaces::Interfaces, pace::Pace};
+use self::{host_looks::HostLooks, interfaces::Interfaces, pace::Pace, warnings::Warnings};
 use crate::{
     clock::{Clock, cpu_time_ns, monotonic_ns},
     counted::counted,
@@ -37,14 +38,15 @@ use crate::{
 
 /// Watches as configured, until a signal or the end of the output.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    // First what needs no privilege, then what changes nothing, and last what does.
-    let output = Output::open(config.output.as_deref(), WhenFull::Drop).map_err(Failure::usage)?;
+    // First what changes nothing, and last what does.
     host::require_kernel().map_err(Failure::host)?;
     host::require_privileges().map_err(Failure::host)?;
     process_stats().map_err(Failure::host)?;
     host::lift_memory_limit();
     let mut signals = Signals::listen()?;
     let mut interfaces = Interfaces::claim(&config.interfaces, config.hook).await?;
+    // Only now: an agent that has no business here leaves no empty file.
+    let output = Output::open(config.output.as_deref(), WhenFull::Drop).map_err(Failure::usage)?;
     let mut kernel = Kernel::load(&config.ports, config.limits).map_err(Failure::host)?;
     let mut rings = Rings {
         notices: kernel.notices()?.context("the notices were taken")?,
@@ -73,9 +75,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         kernel,
         interfaces,
         host,
-        told_full: 0,
-        told_half_blind: false,
-        most_openings: 0,
+        warnings: Warnings::default(),
         scan: Pace::default(),
     };
     watch.tell_start()?;
@@ -105,12 +105,7 @@ struct Watch {
     across: Across,
     host_memory: HostMemory,
     lines: Lines,
-    /// Segments without room that the log has told of.
-    told_full: u64,
-    /// Whether the log has told that only one direction may pass here.
-    told_half_blind: bool,
-    /// Most openings at once since memory was given back.
-    most_openings: u64,
+    warnings: Warnings,
     scan: Pace,
 }
 
@@ -129,12 +124,12 @@ impl Watch {
                 _ = signals.hangup.recv() => self.lines.output().reopen(),
                 () = self.lines.output().closed() => return Ok(StopReason::OutputClosed),
                 notices = rings.notices.wait() => {
-                    self.take(&notices.context(NOTICES_UNREADABLE)?);
+                    self.take(notices.context(NOTICES_UNREADABLE)?);
                 }
                 openings = rings.openings.wait() => {
                     let openings = openings.context("can't read the ring buffer of openings")?;
                     self.take_first(&mut rings.notices);
-                    self.take_openings(&openings);
+                    self.take_openings(openings);
                 }
                 () = until(self.sessions.next_due()) => {
                     self.take_first(&mut rings.notices);
@@ -170,7 +165,7 @@ impl Watch {
     /// Takes notices that wait before something else is done, as many as take no long time: so
     /// they never wait for more than one such thing.
     fn take_first(&mut self, notices: &mut Messages) {
-        self.take(&notices.take_some());
+        self.take(notices.take_some());
     }
 
     /// Takes pieces of openings in, but for those that have waited too long.
@@ -234,32 +229,12 @@ impl Watch {
         let told = teller.lines.written() - lines;
         let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
         self.scan.step(took, told);
-        self.give_back();
         if !self.is_scanning() {
             self.scan.end();
             self.across.tell(&mut self.lines, monotonic_ns());
             self.tell_stats()?;
         }
         Ok(())
-    }
-
-    /// Gives back the memory of openings once a peak of them is over: while others take their
-    /// place, they would only take the memory anew.
-    fn give_back(&mut self) {
-        /// Openings fewer than there were that are worth it: they took some 500 bytes each, and
-        /// it takes about a millisecond.
-        const MANY: u64 = 16_384;
-
-        let openings = self.sessions.openings();
-        self.most_openings = self.most_openings.max(openings);
-        if self.most_openings - openings < MANY {
-            return;
-        }
-        self.most_openings = openings;
-        let began_ns = cpu_time_ns();
-        memory::give_back();
-        let took = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
-        self.scan.held(took);
     }
 
     fn totals(&self) -> Result<Totals, Failure> {
@@ -303,16 +278,7 @@ impl Watch {
 
     fn tell_stats(&mut self) -> Result<(), Failure> {
         let totals = self.totals()?;
-        let full = totals.lost.table_full_segments;
-        if full > self.told_full {
-            tracing::warn!(
-                "the session table is full: {} more segments were of connections it has no room \
-                 for; raise --max-sessions",
-                full - self.told_full
-            );
-            self.told_full = full;
-        }
-        self.warn_if_half_blind(&totals);
+        self.warnings.tell(&totals, self.lines.output());
         let process = process_stats()?;
         let rates = self.across.rates();
         let missing_interfaces = self.interfaces.missing();
@@ -329,21 +295,6 @@ impl Watch {
         Ok(())
     }
 
-    /// Says once that only one direction may pass here, if it looks like that.
-    fn warn_if_half_blind(&mut self, totals: &Totals) {
-        /// Segments without a session that are no chance.
-        const MANY: u64 = 100;
-
-        let unseen = totals.passed_over.no_session;
-        if totals.sessions.started == 0 && unseen >= MANY && !self.told_half_blind {
-            self.told_half_blind = true;
-            tracing::warn!(
-                "{unseen} segments came of connections that the server is not seen to answer; if \
-                 what it sends leaves by another interface, name that one as well"
-            );
-        }
-    }
-
     fn tell_host(&mut self, state: HostState) {
         let facts = self.host_memory.take(&state, monotonic_ns());
         self.sessions.host_knows(facts);
@@ -356,8 +307,8 @@ impl Watch {
     /// Detaches, tells what is left to tell, and ends.
     async fn stop(mut self, rings: &mut Rings, reason: StopReason) -> Result<(), Failure> {
         self.interfaces.detach(&mut self.kernel).await;
-        self.take(&rings.openings.take_all());
-        self.take(&rings.notices.take_all());
+        self.take(rings.openings.take_all());
+        self.take(rings.notices.take_all());
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fs::{File, Permissions},
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Read as _},
     os::unix::{
         fs::{PermissionsExt as _, symlink},
         process::CommandExt as _,
@@ -15,10 +15,14 @@ use std::{
 use anyhow::Result;
 use lab::{
     Agent, Lab,
-    agent::{binary, execute},
-    require_root,
+    agent::{PATIENCE, binary, execute},
+    require_root, wait_until,
 };
-use nix::{sys::stat::Mode, unistd::mkfifo};
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    sys::stat::Mode,
+    unistd::mkfifo,
+};
 use tempfile::TempDir;
 
 use crate::WATCH;
@@ -39,12 +43,15 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
     let nowhere = folder.path().join("nowhere.toml");
     std::fs::write(&nowhere, "output = \"\"\n")?;
     let nowhere = nowhere.to_string_lossy().into_owned();
+    let upside_down = folder.path().join("upside-down.toml");
+    std::fs::write(&upside_down, "[thresholds]\nloss-percent = 6.0\n")?;
+    let upside_down = upside_down.to_string_lossy().into_owned();
     let fifo = folder.path().join("fifo");
     mkfifo(&fifo, Mode::S_IRWXU)?;
     let fifo = fifo.to_string_lossy().into_owned();
     let unread = format!("nobody reads {fifo} yet");
     let folder = folder.path().to_string_lossy().into_owned();
-    let cases: [(&[&str], i32, &str); 15] = [
+    let cases: [(&[&str], i32, &str); 16] = [
         (&["-i", "nosuch0"], HOST, "no interface \"nosuch0\""),
         (
             &["-i", "eth0", "-p", "0"],
@@ -78,6 +85,11 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
             &["-i", "eth0", "-c", &nowhere],
             USAGE,
             "output names no file",
+        ),
+        (
+            &["-i", "eth0", "-c", &upside_down],
+            USAGE,
+            "loss-percent is 6, above loss-critical-percent, which is 5",
         ),
         (&["-i", "eth0", "-o", &fifo], USAGE, &unread),
     ];
@@ -157,13 +169,19 @@ fn without_privileges_it_says_what_it_needs() -> Result<()> {
 }
 
 #[test]
-fn a_second_agent_on_the_same_interface_is_refused() -> Result<()> {
+fn a_second_agent_on_the_same_interface_is_refused_and_leaves_no_file() -> Result<()> {
     if !require_root() {
         return Ok(());
     }
     let lab = Lab::new()?;
+    let folder = TempDir::new()?;
+    let output = folder.path().join("events");
     let agent = Agent::start(&lab.server, &WATCH)?;
-    let second = execute(&lab.server, &["run", "-i", "eth0"])?;
+    let second = execute(
+        &lab.server,
+        &["run", "-i", "eth0", "-o", &output.to_string_lossy()],
+    )?;
+    assert!(!output.exists());
     assert_eq!(second.status.code(), Some(HOST), "{}", second.stderr);
     assert!(
         second.stderr.contains(&format!("process {}", agent.pid())),
@@ -257,6 +275,33 @@ fn a_fifo_that_is_read_gets_the_lines() -> Result<()> {
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line)?;
     assert!(line.contains("\"agent.start\""), "{line}");
+    drop(agent);
+    Ok(())
+}
+
+#[test]
+fn an_output_that_nobody_reads_is_warned_of_while_the_agent_runs() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let folder = TempDir::new()?;
+    let (fifo, log) = (folder.path().join("fifo"), folder.path().join("log"));
+    mkfifo(&fifo, Mode::S_IRWXU)?;
+    let mut reader = File::options().read(true).write(true).open(&fifo)?;
+    // Some lines fill it.
+    fcntl(&reader, FcntlArg::F_SETPIPE_SZ(4_096))?;
+    let mut command = Command::new(binary("sstpulse")?);
+    command.arg("run").args(WATCH).arg("-o").arg(&fifo);
+    command.stderr(File::create(&log)?);
+    let agent = lab.server.spawn_process(&mut command)?;
+    let said = |what: &str| std::fs::read_to_string(&log).is_ok_and(|log| log.contains(what));
+    wait_until(PATIENCE, "a warning", || said("the output takes no lines"))?;
+    assert!(!said("the output takes lines again"));
+    let mut some = [0; 4_096];
+    wait_until(PATIENCE, "all is well", || {
+        reader.read(&mut some).is_ok() && said("the output takes lines again")
+    })?;
     drop(agent);
     Ok(())
 }
