@@ -32,6 +32,7 @@ pub mod counters;
 pub mod flow;
 pub mod half_open;
 pub mod index;
+pub mod marks;
 pub mod notice;
 pub mod observe;
 pub mod options;

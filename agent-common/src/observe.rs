@@ -24,6 +24,9 @@ pub trait Tables {
     fn allocate(&mut self, key: &FlowKey) -> Option<u32>;
     /// Gives back a slot that [`Tables::allocate`] gave for `key` and nobody has seen.
     fn release(&mut self, key: &FlowKey, slot: u32);
+    /// Leaves a [mark](crate::marks) for a slot, if these tables have marks besides the records.
+    #[inline(always)]
+    fn stirred(_slot: u32) {}
     /// Lets `key` lead to `slot`; false if it leads elsewhere already, or if that is refused, which
     /// is counted.
     fn publish(&mut self, key: &FlowKey, slot: u32) -> bool;
@@ -95,6 +98,9 @@ pub fn observe<T: Tables>(
     let Some(record) = tables.record(slot) else {
         return;
     };
+    if record.head.stir() {
+        T::stirred(slot);
+    }
     let of_payload = T::forget(payload::told(record, side, segment));
     let told = T::forget(track(record, side, segment, clock)) | of_payload;
     if told != Told::NOTHING {
@@ -208,7 +214,9 @@ fn supersede<T: Tables>(
     let Some(record) = tables.record(slot) else {
         return true;
     };
-    record.head.stir();
+    if record.head.stir() {
+        T::stirred(slot);
+    }
     let server = &mut record.from_server;
     // It may pass behind the server's first data: a timer on another CPU sent it.
     let first_seq = segment.seq.wrapping_add(1);

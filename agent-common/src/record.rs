@@ -42,8 +42,9 @@ pub struct SessionHead {
     pub key: FlowKey,
     /// One of the constants of [`SlotState`].
     pub state: u8,
-    /// Not 0 if no segment has come since the agent last looked. The agent sets it, and a
-    /// segment takes it back, so that in the steady state it is written once per scan.
+    /// Not 0 if no segment has come since the agent last looked, or since the record was made. The
+    /// agent sets it, and a segment takes it back and leaves a [mark](crate::marks), so that in
+    /// the steady state both are written once per scan.
     pub idle: u8,
     /// What the agent wants to be told: the constants of [`Attention`]. The agent writes it.
     pub attention: u8,
@@ -57,13 +58,15 @@ pub struct SessionHead {
 }
 
 impl SessionHead {
-    /// A segment has come.
+    /// A segment has come. Whether it is the first in a while, and is to leave a mark.
     #[inline(always)]
-    pub const fn stir(&mut self) {
+    pub const fn stir(&mut self) -> bool {
         // Only read while it is 0: then no other CPU has to fetch the line anew.
-        if self.idle != 0 {
+        let idle = self.idle != 0;
+        if idle {
             self.idle = 0;
         }
+        idle
     }
 }
 
@@ -540,6 +543,7 @@ impl SessionRecord {
         now: u64,
     ) {
         *self = Self::FREE;
+        self.head.idle = 1;
         self.head.key = *key;
         self.head.start_ns = now;
         self.head.small = payload::SMALL_AT_FIRST;
@@ -558,6 +562,7 @@ impl SessionRecord {
     #[inline(always)]
     pub fn open_midstream(&mut self, key: &FlowKey, segment: &Segment, now: u64) {
         *self = Self::FREE;
+        self.head.idle = 1;
         self.head.key = *key;
         self.head.start_ns = now;
         self.head.small = payload::SMALL_AT_FIRST;

@@ -61,7 +61,6 @@ pub fn track(
         client_trail: _,
         server_trail: _,
     } = record;
-    head.stir();
     match side {
         Side::Client => {
             if !owns(from_client, segment, now) {

@@ -13,6 +13,7 @@ use sstpulse_common::{
     Told,
     chores::{self, Chores},
     counters::Counter,
+    marks::{self, Mark, Marks},
     observe::Found,
 };
 
@@ -26,6 +27,10 @@ use crate::{
 /// Session records, in memory that the agent maps.
 #[btf_map]
 static SESSIONS: Array<SessionRecord, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// What a scan has to look at, in memory that the agent maps.
+#[btf_map]
+static MARKS: Array<Marks, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 /// Slots that something is to be done with.
 #[btf_map]
@@ -129,6 +134,20 @@ pub fn session(slot: u32) -> Option<&'static mut SessionRecord> {
         .map(|record| unsafe { &mut *record })
 }
 
+/// Leaves a mark for a slot. Few segments do, so the verifier looks into it once, and not with
+/// each.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sstpulse_stirred(slot: u32) -> u32 {
+    let (line, place) = marks::place(slot);
+    if let Some(marks) = MARKS.get_ptr_mut(line) {
+        // SAFETY: array values never move, and the place is within the line. Volatile: others
+        // read and write meanwhile, a byte at a time.
+        unsafe { marks.cast::<u8>().add(place).write_volatile(Mark::STIRRED) };
+    }
+    0
+}
+
 /// The next of the slots that the agent has listed.
 #[inline(always)]
 pub fn next_chore() -> Option<u32> {
@@ -153,6 +172,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn record(&mut self, slot: u32) -> Option<&mut SessionRecord> {
         session(slot)
+    }
+
+    #[inline(always)]
+    fn stirred(slot: u32) {
+        sstpulse_stirred(slot);
     }
 
     #[inline(always)]

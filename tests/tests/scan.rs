@@ -66,27 +66,76 @@ fn a_scan_looks_at_what_has_changed_and_once_more() {
     });
 }
 
-#[tokio::test]
-async fn a_scan_of_the_kernels_table_does_so_too() {
-    if !require_root() {
-        return;
-    }
-    let sessions = NonZeroU32::new(SLOTS).unwrap();
+/// Programs with room for so many sessions, if they can be loaded.
+fn kernel(sessions: u32) -> Option<Kernel> {
+    let sessions = NonZeroU32::new(sessions)?;
     let limits = Limits {
         sessions,
         half_open: sessions,
     };
-    let mut kernel = Kernel::load_for_test_runs(&BTreeSet::from([PORT]), limits).unwrap();
+    require_root().then(|| Kernel::load_for_test_runs(&BTreeSet::from([PORT]), limits).unwrap())
+}
+
+fn run(kernel: &mut Kernel, conversation: &Conversation, packet: usize) {
+    let packet = &conversation.packets()[packet];
+    let context = PacketContext {
+        time_ns: packet.buffer.time_ns,
+        ..PacketContext::default()
+    };
+    kernel
+        .run(conversation.framing(), packet.side, &packet.bytes, context)
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_scan_of_the_kernels_table_does_so_too() {
+    let Some(mut kernel) = kernel(SLOTS) else {
+        return;
+    };
     let conversation = conversation();
-    let packets = conversation.packets();
     check(&mut kernel, |kernel, packet| {
-        let packet = &packets[packet];
-        let context = PacketContext {
-            time_ns: packet.buffer.time_ns,
-            ..PacketContext::default()
-        };
-        kernel
-            .run(conversation.framing(), packet.side, &packet.bytes, context)
-            .unwrap();
+        run(kernel, &conversation, packet);
     });
+}
+
+#[tokio::test]
+async fn of_many_slots_those_are_found_that_have_stirred() {
+    /// More than there are marks in a few cache lines.
+    const MANY: u16 = 300;
+
+    let Some(mut kernel) = kernel(MANY.into()) else {
+        return;
+    };
+    let conversations: Vec<_> = (0..MANY)
+        .map(|number| {
+            let mut conversation = Conversation::new(40_000 + number);
+            conversation.handshake().send(c(0, 0, 100));
+            conversation
+        })
+        .collect();
+    let last = conversations[0].packets().len() - 1;
+    for conversation in &conversations {
+        (0..=last).for_each(|packet| run(&mut kernel, conversation, packet));
+    }
+    let mut scan = Scan::new(kernel.capacity());
+    let all = looked_at(&mut scan, &mut kernel, 1_000);
+    assert_eq!(all.len(), usize::from(MANY));
+    assert_eq!(looked_at(&mut scan, &mut kernel, 7), all, "once more");
+    for (step, every) in [(1, 1), (5, 7), (64, 64), (1_000, 300)] {
+        let mut keys = BTreeSet::new();
+        for conversation in conversations.iter().step_by(every) {
+            run(&mut kernel, conversation, last);
+            keys.insert(conversation.key().client_port);
+        }
+        for _ in ["at first", "once more"] {
+            let slots = looked_at(&mut scan, &mut kernel, step);
+            assert!(slots.is_sorted());
+            let found = slots
+                .iter()
+                .map(|slot| kernel.read(*slot).head.key.client_port);
+            assert_eq!(found.collect::<BTreeSet<_>>(), keys);
+            assert_eq!(slots.len(), keys.len());
+        }
+        assert_eq!(looked_at(&mut scan, &mut kernel, step), NONE);
+    }
 }

@@ -7,6 +7,7 @@ mod attach;
 mod batch;
 mod chores;
 mod mapped;
+mod marks;
 pub mod memory;
 mod notices;
 mod programs;

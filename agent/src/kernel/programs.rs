@@ -20,6 +20,7 @@ use sstpulse_common::{
     Counters, FlowKey, Framing, HalfOpen, SessionRecord, Side,
     counters::Counter,
     index::{Geometry, Multipliers},
+    marks::SLOTS as MARKS_OF_A_LINE,
 };
 use thiserror::Error;
 
@@ -27,6 +28,7 @@ use super::{
     abi::Abi,
     batch,
     chores::{Chore, Chores},
+    marks::Marks,
     notices::Messages,
     sessions::SessionTable,
 };
@@ -77,7 +79,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Kernel memory the tables take, in bytes: session records, their index, half-open
+    /// Kernel memory the tables take, in bytes: session records, their index and marks, half-open
     /// connections and the ring buffers.
     pub fn bytes(self) -> u64 {
         /// What the kernel's hash map adds to key and value: element header and bucket.
@@ -89,6 +91,7 @@ impl Limits {
         let record = size_of::<SessionRecord>() as u64;
         u64::from(geometry.slots()) * record
             + u64::from(geometry.buckets) * BUCKET
+            + u64::from(geometry.slots())
             + u64::from(self.half_open.get()) * half_open
             + u64::from(self.notices())
             + u64::from(self.openings())
@@ -166,6 +169,7 @@ pub struct Kernel {
     pub(super) ebpf: Ebpf,
     /// The session records.
     pub table: SessionTable,
+    marks: Marks,
     chores: Chores,
     half_open: HashMap<MapData, Abi<FlowKey>, Abi<HalfOpen>>,
     half_open_fd: OwnedFd,
@@ -214,6 +218,7 @@ impl Kernel {
         })?;
         let mut ebpf = load_maps(ports, limits, time_from_packet, VerifierLogLevel::default())?;
         let table = SessionTable::map(take(&mut ebpf, "SESSIONS")?)?;
+        let marks = Marks::map(take(&mut ebpf, "MARKS")?)?;
         let list = take(&mut ebpf, "CHORES")?;
         let chores = Chores::load(&mut ebpf, list)?;
         let half_open = take(&mut ebpf, "HALF_OPEN")?;
@@ -222,6 +227,7 @@ impl Kernel {
         let half_open = as_map(half_open, "HALF_OPEN")?;
         Ok(Self {
             table,
+            marks,
             chores,
             half_open_fd,
             half_open,
@@ -299,8 +305,17 @@ impl Flows for Kernel {
         self.table.glance(slot)
     }
 
+    fn stirred(&self, from: u32, until: u32) -> Option<u32> {
+        self.marks.first(from, until)
+    }
+
     fn rest(&mut self, slot: u32) {
-        self.table.rest(slot);
+        let idle = self.table.is_idle(slot);
+        self.marks.rest(slot, idle);
+        // Last: from then on, a segment leaves another mark.
+        if !idle {
+            self.table.rest(slot);
+        }
     }
 
     fn read(&self, slot: u32) -> SessionRecord {
@@ -397,6 +412,7 @@ pub(super) fn load_maps(
         .verifier_log_level(log)
         .map_max_entries("SESSIONS", geometry.slots())
         .map_max_entries("INDEX", geometry.buckets)
+        .map_max_entries("MARKS", geometry.slots().div_ceil(MARKS_OF_A_LINE))
         .map_max_entries("HALF_OPEN", limits.half_open.get())
         .map_max_entries("NOTICES", limits.notices())
         .map_max_entries("PAYLOADS", limits.openings())

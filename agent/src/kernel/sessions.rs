@@ -32,7 +32,7 @@ impl SessionTable {
         unsafe { (&raw const (*record).head.state).read_volatile() }
     }
 
-    /// What tells whether a slot is worth a look, from one cache line.
+    /// What tells which session a slot holds, from one cache line.
     #[expect(unsafe_code, reason = "memory shared with the kernel")]
     pub fn glance(&self, slot: u32) -> Glance {
         let record = self.records.pointer(slot);
@@ -40,15 +40,22 @@ impl SessionTable {
         unsafe {
             Glance {
                 state: (&raw const (*record).head.state).read_volatile(),
-                idle: (&raw const (*record).head.idle).read_volatile() != 0,
                 start_ns: (&raw const (*record).head.start_ns).read_volatile(),
             }
         }
     }
 
+    /// Whether no segment has come since the slot was let [rest](Self::rest).
+    #[expect(unsafe_code, reason = "memory shared with the kernel")]
+    pub(super) fn is_idle(&self, slot: u32) -> bool {
+        let record = self.records.pointer(slot);
+        // SAFETY: as in `state`.
+        unsafe { (&raw const (*record).head.idle).read_volatile() != 0 }
+    }
+
     /// Lets a slot rest until its next segment.
     #[expect(unsafe_code, reason = "memory shared with the kernel")]
-    pub fn rest(&mut self, slot: u32) {
+    pub(super) fn rest(&mut self, slot: u32) {
         let record = self.records.pointer(slot);
         // SAFETY: as in `state`; the programs only ever set this byte back to 0.
         unsafe { (&raw mut (*record).head.idle).write_volatile(1) };

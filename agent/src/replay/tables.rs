@@ -30,6 +30,8 @@ pub struct Limits {
 pub struct Tables {
     index: HashMap<FlowKey, u32, RandomState>,
     records: Vec<SessionRecord>,
+    /// Slots that a scan has looked at once since a segment came.
+    once_more: Vec<bool>,
     free: Vec<u32>,
     half_open: LruCache<FlowKey, HalfOpen, RandomState>,
     counters: Counters,
@@ -61,6 +63,7 @@ impl Tables {
         Self {
             index: HashMap::default(),
             records: Vec::new(),
+            once_more: Vec::new(),
             free: Vec::new(),
             half_open: LruCache::with_hasher(limits.half_open, RandomState::default()),
             counters: Counters::default(),
@@ -192,6 +195,7 @@ impl sstpulse_common::Tables for Tables {
         let slot = u32::try_from(self.records.len()).ok()?;
         (slot < self.limits.sessions).then(|| {
             self.records.push(SessionRecord::FREE);
+            self.once_more.push(false);
             slot
         })
     }
@@ -284,13 +288,21 @@ impl Flows for Tables {
         let head = &self.records[slot as usize].head;
         Glance {
             state: head.state,
-            idle: head.idle != 0,
             start_ns: head.start_ns,
         }
     }
 
+    fn stirred(&self, from: u32, until: u32) -> Option<u32> {
+        (from..until).find(|slot| {
+            let slot = *slot as usize;
+            self.records[slot].head.idle == 0 || self.once_more[slot]
+        })
+    }
+
     fn rest(&mut self, slot: u32) {
-        self.records[slot as usize].head.idle = 1;
+        let idle = &mut self.records[slot as usize].head.idle;
+        self.once_more[slot as usize] = *idle == 0;
+        *idle = 1;
     }
 
     fn read(&self, slot: u32) -> SessionRecord {

@@ -52,9 +52,13 @@ pub trait Flows {
     fn capacity(&self) -> u32;
     /// What a slot holds: a constant of [`SlotState`](sstpulse_common::record::SlotState).
     fn state(&self, slot: u32) -> u8;
-    /// What tells whether a slot is worth a look, from one cache line.
+    /// What tells which session a slot holds, from one cache line.
     fn glance(&self, slot: u32) -> Glance;
-    /// Lets a slot rest until its next segment.
+    /// The first slot from `from` on, and before `until`, that a scan is to look at: a segment has
+    /// come since the slot was let [rest](Flows::rest), or it was looked at only once since.
+    fn stirred(&self, from: u32, until: u32) -> Option<u32>;
+    /// Lets a slot that is looked at rest until its next segment, or until it was looked at once
+    /// more.
     fn rest(&mut self, slot: u32);
     /// A copy of the record in a slot.
     fn read(&self, slot: u32) -> SessionRecord;
@@ -106,13 +110,11 @@ pub struct Opening {
     pub bytes: Bytes,
 }
 
-/// What tells whether a slot is worth a look.
+/// What tells which session a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glance {
     /// A constant of [`SlotState`](sstpulse_common::record::SlotState).
     pub state: u8,
-    /// No segment has come since the slot was let [rest](Flows::rest).
-    pub idle: bool,
     /// When its record was made.
     pub start_ns: u64,
 }

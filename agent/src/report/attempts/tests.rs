@@ -109,6 +109,10 @@ impl Flows for Table {
         unreachable!("there are no sessions")
     }
 
+    fn stirred(&self, _: u32, _: u32) -> Option<u32> {
+        None
+    }
+
     fn rest(&mut self, _: u32) {}
 
     fn read(&self, _: u32) -> SessionRecord {

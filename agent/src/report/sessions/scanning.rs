@@ -11,7 +11,7 @@ use crate::{
 
 /// Slots that a step of a scan passes over at most, and sessions that it looks at. Either
 /// takes less than a millisecond.
-const STEP_SLOTS: u32 = 32_768;
+const STEP_SLOTS: u32 = 1 << 20;
 const STEP_LOOKS: u32 = 256;
 
 impl Sessions {
