@@ -23,9 +23,9 @@ impl Mark {
     pub const NONE: u8 = 0;
     /// A segment has come. The programs set this, and no other.
     pub const STIRRED: u8 = 1;
-    /// A scan has looked at what had come. An agent that reads the counts, and then lets the slot
-    /// rest, may miss what a program was just about to write; so the next scan looks once more,
-    /// when all such writes have long arrived.
+    /// A scan has let the slot rest, and looked at what had come. It may have missed what a program
+    /// was just about to write; so the next scan looks once more, when all such writes have long
+    /// arrived.
     pub const ONCE_MORE: u8 = 2;
 }
 

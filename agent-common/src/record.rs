@@ -2,8 +2,8 @@
 //!
 //! One writer per part: what ingress sees writes [`SessionRecord::from_client`] and
 //! [`SessionHead::rtt`], what egress sees writes [`SessionRecord::from_server`]; the
-//! agent writes [`SessionHead::state`] when it frees the slot, and [`SessionHead::idle`] when
-//! it has read what was counted. Every field the agent
+//! agent writes [`SessionHead::state`] when it frees the slot, and [`SessionHead::idle`] before
+//! it reads what was counted. Every field the agent
 //! reads while the session lives is an aligned word that means something by itself and,
 //! where it counts, only grows: a reader that catches a record between two stores sees
 //! one counter a segment ahead of another, and its next reading makes it good. Nothing

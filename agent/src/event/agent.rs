@@ -22,8 +22,8 @@ pub struct AgentStart<'a> {
     pub interfaces: Vec<WatchedInterface<'a>>,
     /// The watched ports.
     pub ports: Vec<u16>,
-    /// Sessions that can be followed at once: as many as `--max-sessions` asks for, and three of a
-    /// hundred more, which the search for a free place needs.
+    /// Sessions that can be followed at once: as many as `--max-sessions` asks for, and in large
+    /// tables three of a hundred more, which the search for a free place needs.
     pub capacity: u32,
     /// Kernel memory reserved for that, in bytes.
     pub kernel_bytes: u64,

@@ -1,6 +1,9 @@
 //! The [marks](sstpulse_common::marks) that segments leave: memory shared with the kernel.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU8, AtomicU64,
+    Ordering::{Acquire, Relaxed},
+};
 
 use aya::maps::Map;
 use sstpulse_common::marks::{Mark, Marks as Line, place};
@@ -44,8 +47,8 @@ impl Marks {
             Mark::ONCE_MORE if idle => (Mark::ONCE_MORE, Mark::NONE),
             _ => return,
         };
-        // If a program has set it meanwhile, that holds.
-        let _ = mark.compare_exchange(from, to, Relaxed, Relaxed);
+        // If a program has set it meanwhile, that holds. What the slot holds is read afterwards.
+        let _ = mark.compare_exchange(from, to, Acquire, Relaxed);
     }
 
     #[expect(unsafe_code, reason = "memory shared with the kernel")]

@@ -57,7 +57,7 @@ impl SessionTable {
     #[expect(unsafe_code, reason = "memory shared with the kernel")]
     pub(super) fn rest(&mut self, slot: u32) {
         let record = self.records.pointer(slot);
-        // SAFETY: as in `state`; the programs only ever set this byte back to 0.
+        // SAFETY: as in `state`; whatever is stored last, the slot's mark tells of it.
         unsafe { (&raw mut (*record).head.idle).write_volatile(1) };
     }
 

@@ -214,7 +214,7 @@ impl Known {
         }
     }
 
-    /// Forgets how the tunnel came up, if that was before `then_ns` and nothing has come of it.
+    /// Forgets how the tunnel came up, if that was by `then_ns` and nothing has come of it.
     pub(super) fn settle(&mut self, then_ns: u64, names: &mut Names) {
         let facts = match self.opening_of() {
             OpeningOf::GoesOn(dialogue) => dialogue.facts(),
@@ -361,8 +361,10 @@ impl Known {
         }
         let spoke_clock = DirectionRecord::data_clock(self.client_spoke.ns());
         if client.data_seen != spoke_clock && client.data_seen != 0 {
-            let silent_ns = client.without_data_ns(now);
-            let spoke_ns = now.saturating_sub(silent_ns).min(client.last_seen_ns);
+            // A notice may be older than the record.
+            let now = now.max(client.last_seen_ns);
+            let spoke_ns = now.saturating_sub(client.without_data_ns(now));
+            let spoke_ns = spoke_ns.min(client.last_seen_ns);
             self.client_spoke = Moment::of(spoke_ns);
         }
         self.looked = Moment::of(now.max(self.looked.ns()));

@@ -6,6 +6,10 @@ use sstpulse_common::record::SlotState;
 
 use super::Flows;
 
+/// What a slot that has a mark and is free again costs, in slots that have none: its record is
+/// read.
+const FREED: u32 = 1_024;
+
 /// A walk over all slots, in as many steps as one likes.
 #[derive(Debug)]
 pub struct Scan {
@@ -26,20 +30,24 @@ impl Scan {
     /// The next slot that is worth a look, which is let rest. Ends at the last slot, or when it
     /// has passed over as many as `budget` says, from which it takes those that it has.
     pub fn next<F: Flows>(&mut self, flows: &mut F, budget: &mut u32) -> Option<u32> {
-        let end = flows.capacity().min(self.next.saturating_add(*budget));
-        while self.next < end
-            && let Some(slot) = flows.stirred(self.next, end)
-        {
+        loop {
+            let end = flows.capacity().min(self.next.saturating_add(*budget));
+            if self.next >= end {
+                return None;
+            }
+            let Some(slot) = flows.stirred(self.next, end) else {
+                *budget -= end - self.next;
+                self.next = end;
+                return None;
+            };
             *budget -= slot + 1 - self.next;
             self.next = slot + 1;
             flows.rest(slot);
             if flows.state(slot) != SlotState::FREE {
                 return Some(slot);
             }
+            *budget = budget.saturating_sub(FREED);
         }
-        *budget -= end.saturating_sub(self.next);
-        self.next = self.next.max(end);
-        None
     }
 
     /// Whether all slots were looked at.

@@ -285,11 +285,11 @@ impl TlsFacts {
         })
     }
 
-    /// What is to be kept of a tunnel that came up before `then_ns`, without an alert; `None` if
+    /// What is to be kept of a tunnel that came up by `then_ns`, without an alert; `None` if
     /// it did not, and all of this may still matter.
     pub(crate) fn settles(&self, then_ns: u64) -> Option<Suite> {
         let connected_ns = self.at(Milestone::Connected)?;
-        let quietly = connected_ns < then_ns && self.alert.is_none();
+        let quietly = connected_ns <= then_ns && self.alert.is_none();
         self.suite().filter(|_| quietly)
     }
 

@@ -6,9 +6,6 @@ const HEADER: usize = 4;
 /// Bytes of a message that are kept at most: more than any hello or certificate has.
 const MOST: usize = 16 << 10;
 
-/// Bytes that most hellos and certificates have at most.
-const USUAL: usize = 2 << 10;
-
 /// Bytes of the body of a Certificate message before its first certificate: the lengths of
 /// the list and of that certificate (RFC 5246, section 7.4.2).
 pub(super) const BEFORE_CERTIFICATE: usize = 6;
@@ -132,9 +129,6 @@ impl Messages {
 
     /// Keeps some of a body that is read until all of it is there.
     fn keep(&mut self, bytes: &[u8], found: &mut impl FnMut(u8, &[u8])) {
-        if self.body.is_empty() {
-            self.body.reserve_exact(self.wanted.min(USUAL));
-        }
         self.body.extend_from_slice(bytes);
         if let Ok(lengths) = self.body[..].try_into() {
             self.want_certificate(lengths, found);

@@ -38,7 +38,7 @@ use crate::{
 
 /// Watches as configured, until a signal or the end of the output.
 pub async fn run(config: Config) -> Result<(), Failure> {
-    // First what changes nothing, and last what does.
+    // First what asks, and last what changes something.
     host::require_kernel().map_err(Failure::host)?;
     host::require_privileges().map_err(Failure::host)?;
     process_stats().map_err(Failure::host)?;

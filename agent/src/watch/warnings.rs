@@ -1,9 +1,12 @@
-//! What the log warns of while the agent runs, each thing once as long as it lasts.
+//! What the log warns of while the agent runs.
 
-use crate::{counted::counted, event::Totals, output::Output};
+use crate::{clock::monotonic_ns, counted::counted, event::Totals, output::Output};
 
 /// Segments without a session that are no chance.
 const MANY: u64 = 100;
+
+/// How long an output may take nothing until that is worth a word.
+const PATIENCE_NS: u64 = 5_000_000_000;
 
 /// What the log has warned of.
 #[derive(Default)]
@@ -12,8 +15,8 @@ pub(super) struct Warnings {
     without_room: u64,
     /// Only one direction may pass here.
     half_blind: bool,
-    /// What the output had taken at the last look, if more waited then.
-    taken: Option<u64>,
+    /// What the output has taken while more waits, and since when it has taken no more.
+    taken: Option<(u64, u64)>,
     /// The output takes nothing.
     stuck: bool,
 }
@@ -49,20 +52,22 @@ impl Warnings {
     }
 
     fn stuck(&mut self, output: &Output) {
-        let (taken, waiting) = (output.taken(), output.waiting());
-        let before = self.taken.replace(taken);
+        let (waiting, taken, now) = (output.waiting(), output.taken(), monotonic_ns());
         if waiting == 0 {
             self.taken = None;
+        } else if self.taken.is_none_or(|(before, _)| before != taken) {
+            self.taken = Some((taken, now));
         }
-        if before == Some(taken) && !self.stuck {
-            self.stuck = true;
+        let since_ns = self.taken.map_or(now, |(_, since_ns)| since_ns);
+        let was_stuck = self.stuck;
+        self.stuck = since_ns < now && (was_stuck || now - since_ns >= PATIENCE_NS);
+        if self.stuck && !was_stuck {
             tracing::warn!(
                 "the output takes no lines, and {} wait; see whether it is read. What it has no \
                  room for in the end is counted as lines_dropped",
                 counted(waiting as u64, "byte")
             );
-        } else if before != Some(taken) && self.stuck {
-            self.stuck = false;
+        } else if was_stuck && !self.stuck {
             tracing::info!("the output takes lines again");
         }
     }

@@ -27,7 +27,7 @@ pub(super) fn hung(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding
     let delivered = facts.timeouts.is_none_or(|timeouts| {
         timeouts.last_ns < facts.client_spoke_ns
             || facts.record.from_client.ack != timeouts.acknowledged
-    }) && facts.record.from_client.last_seen_ns > facts.client_spoke_ns;
+    }) && facts.record.from_client.last_seen_ns > facts.client_spoke_ns + EXACT_NS;
     let gave_up = facts.end.by == CloseBy::Server || facts.end.how == CloseHow::Dead;
     let long = silent_ns >= nanoseconds(thresholds.hello) || echoes >= MANY_ECHOES;
     let hangs = delivered && !has_hole(facts) && !is_stuck(facts, thresholds);

@@ -3,7 +3,7 @@
 
 use sstpulse_common::{Notice, SessionRecord, Told, record::SlotState};
 
-use super::{Due, Sessions, about, by, has_ended, how, interface, seen_from};
+use super::{Due, MOST_SETTLING, Sessions, about, by, has_ended, how, interface, seen_from};
 use crate::{
     diagnosis,
     event::{Ending, Event, Handshake, SeenFrom, SessionStart, SessionTls},
@@ -150,6 +150,7 @@ impl Sessions {
         now: u64,
     ) {
         let settles_after_ns = self.settles_after_ns();
+        let most_settling = MOST_SETTLING * self.stats.capacity as usize;
         let Some(known) = self.table.live_mut(slot) else {
             return;
         };
@@ -163,10 +164,12 @@ impl Sessions {
         };
         if tls.phase() == Phase::Up {
             teller.across.came_up(tls.hellos.server_name.as_deref());
-            self.settling.push_back(Due {
-                at_ns: now + settles_after_ns,
-                slot,
-            });
+            if self.settling.len() < most_settling {
+                self.settling.push_back(Due {
+                    at_ns: now + settles_after_ns,
+                    slot,
+                });
+            }
         }
         let about = about(self.run, teller.lines, record, known, now);
         let interface = interface(teller.interfaces, record);

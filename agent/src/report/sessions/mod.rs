@@ -44,6 +44,9 @@ const MOST_FREED: usize = 1_024;
 /// What a server takes to close what it refuses, and the agent to be told.
 const CLOSES_NS: u64 = 3_000_000_000;
 
+/// Tunnels that wait to be settled, for each slot: most are gone by then where so many come up.
+const MOST_SETTLING: usize = 4;
+
 /// Tunnels that settle at once, and how long they may wait for others.
 const MOST_SETTLED: usize = 512;
 const SETTLES_TOGETHER_NS: u64 = 1_000_000_000;
@@ -171,7 +174,8 @@ impl Sessions {
 
     /// Ends sessions that have lingered until `now`, frees slots of those that ended before,
     /// forgets how tunnels came up that are long up, and looks at those that are due: as many of
-    /// each as take no long time. If there are more, [`Self::next_due`] is not after `now`.
+    /// each as take no long time. If there are more, [`Self::next_due`] is not after `now`; only
+    /// what is to be forgotten may wait a second longer.
     pub fn settle<F: Flows>(
         &mut self,
         flows: &mut F,
