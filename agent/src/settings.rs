@@ -215,12 +215,12 @@ pub(crate) fn read(file: &ConfigFile) -> anyhow::Result<Settings> {
 fn read_from(path: &Path) -> anyhow::Result<Settings> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("can't read the configuration {}", path.display()))?;
-    let parsed = toml::from_str(&text).map_err(anyhow::Error::from);
-    let checked = parsed.and_then(|settings: Settings| match &settings.thresholds {
-        Some(thresholds) => thresholds.check().map(|()| settings),
-        None => Ok(settings),
-    });
-    checked.with_context(|| format!("the configuration {} is wrong", path.display()))
+    let wrong = || format!("the configuration {} is wrong", path.display());
+    let settings: Settings = toml::from_str(&text).with_context(wrong)?;
+    if let Some(thresholds) = &settings.thresholds {
+        thresholds.check().with_context(wrong)?;
+    }
+    Ok(settings)
 }
 
 /// The time between two scans.
