@@ -98,14 +98,20 @@ pub fn observe<T: Tables>(
     let Some(record) = tables.record(slot) else {
         return;
     };
-    if record.head.stir() {
-        T::stirred(slot);
-    }
+    stir::<T>(record, slot);
     let of_payload = T::forget(payload::told(record, side, segment));
     let told = T::forget(track(record, side, segment, clock)) | of_payload;
     if told != Told::NOTHING {
         let now = clock.exact_ns();
         tables.afterwards(Found { slot, side, now }, told, segment, payload);
+    }
+}
+
+/// A segment of a session has come: the first in a while leaves a mark.
+#[inline(always)]
+fn stir<T: Tables>(record: &mut SessionRecord, slot: u32) {
+    if record.head.stir() {
+        T::stirred(slot);
     }
 }
 
@@ -214,9 +220,7 @@ fn supersede<T: Tables>(
     let Some(record) = tables.record(slot) else {
         return true;
     };
-    if record.head.stir() {
-        T::stirred(slot);
-    }
+    stir::<T>(record, slot);
     let server = &mut record.from_server;
     // It may pass behind the server's first data: a timer on another CPU sent it.
     let first_seq = segment.seq.wrapping_add(1);
