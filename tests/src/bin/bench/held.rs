@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramInfo, loaded_programs};
+use procfs::{CurrentSI as _, KernelStats};
 
 /// The programs of these names that a process has open.
 pub(crate) fn programs(process: u32, names: [&str; 2]) -> Result<[ProgramInfo; 2]> {
@@ -40,6 +41,15 @@ pub(crate) fn cpu_time(process: u32) -> Result<CpuTime> {
 /// Of this thread.
 pub(crate) fn own_cpu_time() -> Result<CpuTime> {
     time_of(Path::new("/proc/thread-self"))
+}
+
+/// Time, since the machine began, that its CPUs could have run, and the hypervisor ran others.
+pub(crate) fn stolen() -> Result<Duration> {
+    let stats = KernelStats::current().context("can't read /proc/stat")?;
+    let ticks = stats.total.steal.unwrap_or_default();
+    Ok(Duration::from_millis(
+        ticks * 1_000 / procfs::ticks_per_second(),
+    ))
 }
 
 impl CpuTime {

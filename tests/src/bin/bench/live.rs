@@ -56,6 +56,8 @@ struct Heard {
 pub(crate) struct Lines {
     /// How many there were of each type.
     pub(crate) counts: BTreeMap<String, u64>,
+    /// How many of `session.anomaly` there were of each code, begun or over.
+    pub(crate) anomalies: BTreeMap<String, u64>,
     /// The last `agent.stats`.
     pub(crate) stats: Value,
     /// How many there were of these.
@@ -218,6 +220,12 @@ impl Heard {
                 lines.stats = serde_json::from_slice(&line).unwrap_or_default();
                 lines.stats_seen += 1;
                 self.more.notify_all();
+            }
+            if kind == "session.anomaly" {
+                let anomaly: Value = serde_json::from_slice(&line).unwrap_or_default();
+                let word = |name: &str| anomaly["anomaly"][name].as_str().unwrap_or_default();
+                let what = format!("{} {}", word("code"), word("state"));
+                *lines.anomalies.entry(what).or_default() += 1;
             }
             match lines.counts.get_mut(kind) {
                 Some(count) => *count += 1,

@@ -34,6 +34,7 @@ struct Watch {
     cpu_at_first: CpuTime,
     wakeups_at_first: u64,
     driver_at_first: CpuTime,
+    stolen_at_first: Duration,
     most_resident: u64,
     longest_step_us: u64,
     longest_scan_ms: u64,
@@ -47,6 +48,8 @@ struct Taken {
     wakeups: u64,
     /// Of the thread that makes the traffic, the programs it runs included.
     driver: CpuTime,
+    /// By the hypervisor, of all CPUs.
+    stolen: Duration,
 }
 
 impl Watch {
@@ -56,6 +59,7 @@ impl Watch {
             cpu_at_first: live.cpu_time()?,
             wakeups_at_first: live.wakeups()?,
             driver_at_first: held::own_cpu_time()?,
+            stolen_at_first: held::stolen()?,
             most_resident: 0,
             longest_step_us: 0,
             longest_scan_ms: 0,
@@ -72,11 +76,14 @@ impl Watch {
         self.longest_scan_ms = self.longest_scan_ms.max(lines.number("/scan/last_ms"));
         self.late = lines.number("/scan/late");
         eprintln!(
-            "bench: {:.0} s: {} sessions live, {} MB, longest step {} µs, lost {:?}",
+            "bench: {:.0} s: {} sessions live, {} MB, longest step {} µs, {} ms stolen, lost {:?}",
             self.began.elapsed().as_secs_f64(),
             lines.number("/sessions/live"),
             live.resident_bytes()? / 1_000_000,
             lines.number("/scan/longest_step_us"),
+            held::stolen()?
+                .saturating_sub(self.stolen_at_first)
+                .as_millis(),
             lines.lost(),
         );
         Ok(())
@@ -89,6 +96,7 @@ impl Watch {
             cpu: live.cpu_time()?.since(self.cpu_at_first),
             wakeups: live.wakeups()? - self.wakeups_at_first,
             driver: held::own_cpu_time()?.since(self.driver_at_first),
+            stolen: held::stolen()?.saturating_sub(self.stolen_at_first),
         })
     }
 
@@ -103,6 +111,10 @@ impl Watch {
         table.load_style(UTF8_FULL_CONDENSED);
         for (what, figure) in [
             ("for", format!("{:.0} s", taken.time.as_secs_f64())),
+            (
+                "stolen by the hypervisor",
+                format!("{} ms", taken.stolen.as_millis()),
+            ),
             ("agent's CPU", share(taken.cpu)),
             ("driver's CPU", share(taken.driver)),
             (
@@ -122,10 +134,7 @@ impl Watch {
             ("session.start", lines.count("session.start").to_string()),
             ("session.tls", lines.count("session.tls").to_string()),
             ("session.health", lines.count("session.health").to_string()),
-            (
-                "session.anomaly",
-                lines.count("session.anomaly").to_string(),
-            ),
+            ("session.anomaly", anomalies(lines)),
             ("session.end", lines.count("session.end").to_string()),
             (
                 "lost",
@@ -140,6 +149,18 @@ impl Watch {
         }
         table
     }
+}
+
+/// How many of each code began or were over.
+fn anomalies(lines: &Lines) -> String {
+    if lines.anomalies.is_empty() {
+        return "0".into();
+    }
+    let each = lines.anomalies.iter();
+    let each: Vec<_> = each
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    each.join(", ")
 }
 
 /// So many sessions for a time, of which some have something to tell in each interval: each

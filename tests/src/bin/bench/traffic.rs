@@ -103,14 +103,19 @@ impl Script {
             opening[2].clone().resized(Side::Server, BEAT, 0, 0),
             opening[2].clone().resized(Side::Client, 0, 0, BEAT),
         ];
+        let acknowledgment = opening[2].clone();
+        let mut opening = based(
+            opening
+                .into_iter()
+                .enumerate()
+                .filter_map(worth_playing)
+                .collect(),
+        );
+        // Or the first beat's would be for both, minutes later.
+        let (client, server) = (end(&opening, Side::Client), end(&opening, Side::Server));
+        opening.push(acknowledgment.resized(Side::Client, 0, client, server));
         Ok(Self {
-            opening: based(
-                opening
-                    .into_iter()
-                    .enumerate()
-                    .filter_map(worth_playing)
-                    .collect(),
-            ),
+            opening,
             beat,
             closing: based(closing),
         })
@@ -164,11 +169,7 @@ impl Script {
 
     /// Where both sides are after the opening and so many beats.
     fn opened(&self, beats: u32) -> Place {
-        let end = |side| {
-            let of_side = self.opening.iter().filter(|packet| packet.side == side);
-            let end = of_side.map(|packet| packet.seq + packet.length()).max();
-            end.unwrap_or_default()
-        };
+        let end = |side| end(&self.opening, side);
         Place {
             client: Place::START.client.wrapping_add(end(Side::Client)),
             server: Place::START
@@ -278,6 +279,13 @@ impl Packet {
 /// Acknowledgments alone say nothing, but for the third packet of a session.
 fn worth_playing((at, packet): (usize, Packet)) -> Option<Packet> {
     (at == 2 || packet.length() > 0).then_some(packet)
+}
+
+/// The number after the last that one side takes.
+fn end(packets: &[Packet], side: Side) -> u32 {
+    let of_side = packets.iter().filter(|packet| packet.side == side);
+    let end = of_side.map(|packet| packet.seq + packet.length()).max();
+    end.unwrap_or_default()
 }
 
 /// Lets the numbers count from the first of each side.
