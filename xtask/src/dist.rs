@@ -9,8 +9,15 @@ use crate::{
     setup,
 };
 
-/// Static, whatever the host has for a C library.
-const TARGET: &str = "x86_64-unknown-linux-musl";
+/// What releases are built for.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The C library comes along, whatever the host has: a variable of cargo's for that target alone,
+/// so that what is built on the way and run here is built as ever.
+const STATIC: (&str, &str) = (
+    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+    "-Ctarget-feature=+crt-static",
+);
 
 /// Builds the binary, says where it is and how large, and returns where.
 pub(crate) fn dist() -> anyhow::Result<PathBuf> {
@@ -25,8 +32,8 @@ pub(crate) fn dist() -> anyhow::Result<PathBuf> {
 /// Builds a binary of a package the way that releases are.
 pub(crate) fn build(package: &str, binary: &str) -> anyhow::Result<PathBuf> {
     setup::setup()?;
-    setup::target_library(TARGET)?;
     run(cargo()
+        .env(STATIC.0, STATIC.1)
         .args(["build", "--locked", "--profile", "dist", "--target", TARGET])
         .args(["--package", package, "--bin", binary]))?;
     Ok(target(TARGET).join("dist").join(binary))

@@ -23,15 +23,6 @@ fn rust_source() -> anyhow::Result<()> {
     component("rust-src", Path::new("src/rust/library/core")).map(drop)
 }
 
-/// Installs the standard library for a target.
-pub(crate) fn target_library(triple: &str) -> anyhow::Result<()> {
-    if !rustlib()?.join(triple).exists() {
-        eprintln!("xtask: installing the target {triple} through rustup");
-        run(command("rustup").args(["target", "add", triple]))?;
-    }
-    Ok(())
-}
-
 /// The folder of LLVM's tools, as rustc comes with them.
 pub(crate) fn llvm_tools() -> anyhow::Result<PathBuf> {
     component("llvm-tools", &Path::new(&host()?).join("bin/llvm-cov")).map(|tool| {

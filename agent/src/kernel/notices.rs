@@ -14,9 +14,12 @@ use crate::report::{Message, Opening};
 /// Messages that are taken at once: what they bring takes about a millisecond.
 const MOST: usize = 256;
 
-/// Bytes of openings that such a batch has mostly: more take more memory, for as long as they
-/// are there.
+/// Bytes of openings that are taken at once.
 const BYTES: usize = 256 << 10;
+
+/// Room without which no more are taken: for as much of an opening as is handed over at all
+/// (`OPENING_FROM_SERVER`). Where it does not do, the buffer grows.
+const LONGEST: usize = 16 << 10;
 
 /// A ring buffer the programs write to.
 pub struct Messages {
@@ -67,40 +70,45 @@ impl Messages {
     /// future loses none.
     pub async fn wait(&mut self) -> io::Result<&[Message]> {
         let mut ready = self.ring.readable_mut().await?;
-        let messages = self.batch.fill(ready.get_inner_mut(), MOST);
-        if messages.len() < MOST {
+        if self.batch.fill(ready.get_inner_mut()) {
             ready.clear_ready();
         }
-        Ok(messages)
+        Ok(&self.batch.messages)
     }
 
     /// Takes as many as take no long time, without waiting.
     pub fn take_some(&mut self) -> &[Message] {
-        self.batch.fill(self.ring.get_mut(), MOST)
+        self.batch.fill(self.ring.get_mut());
+        &self.batch.messages
     }
 
-    /// Takes all there are, without waiting.
-    pub fn take_all(&mut self) -> &[Message] {
-        self.batch.fill(self.ring.get_mut(), usize::MAX)
+    /// Takes all there are, without waiting, and calls `take` with some after others.
+    pub fn take_all(&mut self, mut take: impl FnMut(&[Message])) {
+        let mut is_last = false;
+        while !is_last {
+            is_last = self.batch.fill(self.ring.get_mut());
+            take(&self.batch.messages);
+        }
     }
 }
 
 impl Batch {
-    /// Reads messages in place of those that are there.
-    fn fill(&mut self, ring: &mut RingBuf<MapData>, most: usize) -> &[Message] {
+    /// Reads messages in place of those that are there. Whether there are no more.
+    fn fill(&mut self, ring: &mut RingBuf<MapData>) -> bool {
         self.messages.clear();
         // Nobody refers to the bytes of the last ones any more: there is room for others.
         self.bytes.reserve(BYTES);
-        while self.messages.len() < most
-            && let Some(item) = ring.next()
-        {
+        while self.messages.len() < MOST && self.bytes.capacity() >= LONGEST {
+            let Some(item) = ring.next() else {
+                return true;
+            };
             if let Some(message) = (self.read)(&item, &mut self.bytes) {
                 self.messages.push(message);
             } else {
                 tracing::error!(bytes = item.len(), "a message of the wrong size");
             }
         }
-        &self.messages
+        false
     }
 }
 

@@ -38,6 +38,7 @@ use crate::{
 
 /// Watches as configured, until a signal or the end of the output.
 pub async fn run(config: Config) -> Result<(), Failure> {
+    memory::keep_together();
     // First what asks, and last what changes something.
     host::require_kernel().map_err(Failure::host)?;
     host::require_privileges().map_err(Failure::host)?;
@@ -307,8 +308,8 @@ impl Watch {
     /// Detaches, tells what is left to tell, and ends.
     async fn stop(mut self, rings: &mut Rings, reason: StopReason) -> Result<(), Failure> {
         self.interfaces.detach(&mut self.kernel).await;
-        self.take(rings.openings.take_all());
-        self.take(rings.notices.take_all());
+        rings.openings.take_all(|openings| self.take(openings));
+        rings.notices.take_all(|notices| self.take(notices));
         let mut teller = Teller {
             lines: &mut self.lines,
             interfaces: &self.interfaces,

@@ -95,7 +95,11 @@ fn compare(programs: &mut Programs, conversation: &Conversation) -> Result<()> {
     let counted = difference(kernel.counters()?, before);
     let expected = native.counters;
     ensure!(counted == expected, "{counted:?}\n{expected:?}");
-    let told = Heard::of(rings.iter_mut().flat_map(Messages::take_all).cloned());
+    let mut messages = Vec::new();
+    for ring in rings {
+        ring.take_all(|some| messages.extend_from_slice(some));
+    }
+    let told = Heard::of(messages);
     let expected = Heard::of(native.told);
     ensure!(told == expected, "{told:?}\n{expected:?}");
     Ok(())

@@ -176,11 +176,9 @@ fn verifier_table(reports: &[(Report, Duration)]) -> Table {
 }
 
 /// Programs of others that this takes, and their packages in Debian.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 4] = [
     (QEMU, "qemu-system-x86"),
     ("modprobe", "kmod"),
     ("cpio", "cpio"),
     ("xz", "xz-utils"),
-    // For the cryptography of the laboratory's TLS, which is C.
-    ("musl-gcc", "musl-tools"),
 ];
