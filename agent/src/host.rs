@@ -1,6 +1,8 @@
 //! What this host can do.
 
-use anyhow::{Context as _, bail};
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, bail, ensure};
 use caps::{CapSet, Capability};
 use nix::sys::{
     resource::{RLIM_INFINITY, Resource, setrlimit},
@@ -33,6 +35,11 @@ pub fn require_kernel() -> anyhow::Result<String> {
 ///
 /// `CAP_PERFMON` is for what the verifier forbids others: computing with pointers.
 pub fn require_privileges() -> anyhow::Result<()> {
+    ensure!(
+        is_in_initial_user_namespace(),
+        "this runs in a user namespace, as in a rootless container, where capabilities do not let \
+         programs be loaded (user_namespaces(7)); run it on the host, or as its root"
+    );
     let all = has(Capability::CAP_SYS_ADMIN);
     let bpf = all || has(Capability::CAP_BPF) && has(Capability::CAP_PERFMON);
     if bpf && has(Capability::CAP_NET_ADMIN) {
@@ -42,6 +49,24 @@ pub fn require_privileges() -> anyhow::Result<()> {
         "this needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; run it with \
          sudo, or grant them to the service"
     )
+}
+
+/// Whether the capabilities of this process hold for the whole host: its user numbers are the
+/// host's, all of them. Where nobody can tell, loading will.
+fn is_in_initial_user_namespace() -> bool {
+    fs::read_to_string("/proc/self/uid_map").map_or(true, |map| {
+        map.split_whitespace().eq(["0", "0", "4294967295"])
+    })
+}
+
+/// Fails if /proc is not there.
+pub fn require_proc() -> anyhow::Result<()> {
+    ensure!(
+        Path::new("/proc/self/stat").exists(),
+        "/proc is not mounted here; mount it, since it tells what the agent itself takes, and who \
+         listens on a port"
+    );
+    Ok(())
 }
 
 /// Fails if the kernel would not tell this process of programs that others have loaded.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod commands;
 mod counted;
 pub mod diagnosis;
+mod duration;
 pub mod event;
 pub mod failure;
 pub mod host;

@@ -1,6 +1,9 @@
 //! The `sstpulse` command.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use sstpulse::{cli::Cli, commands};
@@ -10,7 +13,8 @@ fn main() -> ExitCode {
     match commands::execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("sstpulse: {failure}");
+            // Nobody may read it any more; the exit code still tells.
+            let _ = writeln!(io::stderr(), "sstpulse: {failure}");
             failure.exit.into()
         }
     }

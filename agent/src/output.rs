@@ -7,7 +7,7 @@ use std::{
     mem,
     os::{
         fd::AsFd as _,
-        unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+        unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     sync::{
@@ -120,6 +120,7 @@ impl Output {
             path: path.map(Path::to_owned),
             shared: Arc::clone(&shared),
             torn: false,
+            removed: false,
         };
         let writer = thread::Builder::new()
             .name("output".into())
@@ -265,6 +266,8 @@ struct Writer {
     shared: Arc<Shared>,
     /// The last write ended within a line.
     torn: bool,
+    /// It was said that the file is in no folder any more.
+    removed: bool,
 }
 
 impl Writer {
@@ -295,6 +298,7 @@ impl Writer {
                 if self.shared.failing.swap(false, Ordering::Relaxed) {
                     tracing::info!("the output takes lines again");
                 }
+                self.warn_if_removed();
             }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.shared.closed.store(true, Ordering::Release);
@@ -355,8 +359,24 @@ impl Writer {
             Ok(file) => {
                 self.file = file;
                 self.torn = false;
+                self.removed = false;
             }
             Err(error) => tracing::error!("{error:#}; going on with the old file"),
+        }
+    }
+
+    /// Says once if the file was removed: what goes to it, nobody will find.
+    fn warn_if_removed(&mut self) {
+        if self.path.is_none() || self.removed {
+            return;
+        }
+        self.removed = self.file.metadata().is_ok_and(|file| file.nlink() == 0);
+        if self.removed {
+            tracing::warn!(
+                "the output file {} was removed, and lines go where nobody finds them; a SIGHUP \
+                 has it made anew",
+                self.name()
+            );
         }
     }
 

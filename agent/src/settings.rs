@@ -55,11 +55,13 @@ pub struct Settings {
     pub output: Option<PathBuf>,
 
     /// Time between two looks at all sessions, and between their health lines [default: 10s]
-    #[arg(long, env = "SSTPULSE_INTERVAL", value_name = "TIME", value_parser = time)]
+    #[arg(long, env = "SSTPULSE_INTERVAL", value_name = "TIME", value_parser = crate::duration::parse)]
+    #[serde(default, deserialize_with = "given")]
     pub interval: Option<SignedDuration>,
 
     /// A session with no segment either way for this long counts as dead [default: 15m]
-    #[arg(long, env = "SSTPULSE_DEAD_AFTER", value_name = "TIME", value_parser = time)]
+    #[arg(long, env = "SSTPULSE_DEAD_AFTER", value_name = "TIME", value_parser = crate::duration::parse)]
+    #[serde(default, deserialize_with = "given")]
     pub dead_after: Option<SignedDuration>,
 
     /// Sessions that can be followed at once; each takes some 400 bytes of kernel memory
@@ -251,12 +253,6 @@ fn duration(
     }
 }
 
-/// Reads a time from the command line.
-pub(crate) fn time(text: &str) -> Result<SignedDuration, String> {
-    text.parse()
-        .map_err(|_| "that is no time; write it with its unit, as in 10s, 500ms or 15m".into())
-}
-
 /// Reads a port from the command line.
 pub(crate) fn port(text: &str) -> Result<u16, String> {
     match text.parse() {
@@ -286,6 +282,10 @@ where
         OneOrMany::One(one) => vec![one],
         OneOrMany::Many(many) => many,
     })
+}
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SignedDuration>, D::Error> {
+    crate::duration::deserialize(deserializer).map(Some)
 }
 
 fn twice(names: &[String]) -> Option<&String> {

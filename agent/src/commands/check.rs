@@ -54,6 +54,7 @@ impl fmt::Display for Grade {
 pub(super) async fn check(arguments: CheckArgs) -> Result<(), Failure> {
     let config = Config::resolve(arguments.settings, &arguments.file)?;
     let mut findings = vec![kernel_release(), privileges(), programs(&config)];
+    findings.extend(proc());
     findings.push(hook(config.hook));
     for name in &config.interfaces {
         findings.push(watched_interface(name, config.hook).await?);
@@ -108,6 +109,12 @@ fn kernel_release() -> Finding {
 fn privileges() -> Finding {
     let granted = || "may load programs and attach them".to_owned();
     Finding::of("privileges", host::require_privileges().map(|()| granted()))
+}
+
+/// Most hosts have it, and need not read of it.
+fn proc() -> Option<Finding> {
+    let error = host::require_proc().err()?;
+    Some(Finding::of("/proc", Err(error)))
 }
 
 /// Loads the programs for a moment, so that the verifier has seen them; attaches nothing.

@@ -6,9 +6,9 @@ mod status;
 
 use std::io::{self, Write as _};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::CommandFactory as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
     cli::{Cli, Command},
@@ -75,9 +75,7 @@ fn print(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Logs go to stderr, events to stdout.
 fn log(filter: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("{filter:?} is no level and no filter for --log"))
-        .map_err(Failure::usage)?;
+    let filter = filter_of_log(filter).map_err(Failure::usage)?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -85,6 +83,19 @@ fn log(filter: &str) -> Result<(), Failure> {
         .with_target(false)
         .init();
     Ok(())
+}
+
+/// Reads what is to be logged. A word alone must be a level: a filter would take any other for
+/// the only thing to be logged, and a slip of the pen for silence.
+fn filter_of_log(text: &str) -> anyhow::Result<EnvFilter> {
+    for word in text.split(',').map(str::trim) {
+        ensure!(
+            word.contains(['=', '[']) || word.parse::<LevelFilter>().is_ok(),
+            "{word:?} is no level for --log; the levels are off, error, warn, info, debug and \
+             trace, and a filter is like sstpulse=debug"
+        );
+    }
+    EnvFilter::try_new(text).with_context(|| format!("{text:?} is no filter for --log"))
 }
 
 /// One thread: the agent mostly sleeps.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// Where the rules draw their lines: the `[thresholds]` of the configuration. The defaults
@@ -117,7 +116,7 @@ const MOST: Duration = Duration::from_hours(24);
 
 /// Reads a time of a millisecond to a day.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let given = SignedDuration::deserialize(deserializer)?;
+    let given = crate::duration::deserialize(deserializer)?;
     match Duration::try_from(given) {
         Ok(time) if (Duration::from_millis(1)..=MOST).contains(&time) => Ok(time),
         _ => Err(D::Error::custom(format!(

@@ -48,11 +48,11 @@ pub struct ReplayArgs {
     pub output: Option<PathBuf>,
 
     /// Time between two health lines of a session, by the capture's clock [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = settings::time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::duration::parse)]
     pub interval: Option<SignedDuration>,
 
     /// A session with no segment either way for this long counts as dead [default: 15m]
-    #[arg(long, value_name = "TIME", value_parser = settings::time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::duration::parse)]
     pub dead_after: Option<SignedDuration>,
 
     #[command(flatten)]

@@ -42,7 +42,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     // First what asks, and last what changes something.
     host::require_kernel().map_err(Failure::host)?;
     host::require_privileges().map_err(Failure::host)?;
-    process_stats().map_err(Failure::host)?;
+    host::require_proc().map_err(Failure::host)?;
     host::lift_memory_limit();
     let mut signals = Signals::listen()?;
     let mut interfaces = Interfaces::claim(&config.interfaces, config.hook).await?;
@@ -340,7 +340,8 @@ impl Watch {
         });
         let lines = self.lines.written();
         self.lines.finish()?;
-        log_end(reason, &totals, lines);
+        let lost = totals.lost.lines_dropped + totals.lost.lines_failed;
+        log_end(reason, &totals, lines.saturating_sub(lost));
         Ok(())
     }
 }

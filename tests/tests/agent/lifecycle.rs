@@ -349,6 +349,46 @@ fn a_closed_pipe_is_a_normal_end() -> Result<()> {
 }
 
 #[test]
+fn an_output_file_that_is_removed_is_warned_of_and_made_anew_on_a_hangup() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let lab = Lab::new()?;
+    let folder = TempDir::new()?;
+    let file = folder.path().join("events.jsonl");
+    let mut agent = lab.server.spawn_process(
+        std::process::Command::new(lab::agent::binary("sstpulse")?)
+            .args(["run", "-i", SERVER_INTERFACE, "--interval", "100ms", "-o"])
+            .arg(&file)
+            .stderr(std::process::Stdio::piped()),
+    )?;
+    let patience = Duration::from_secs(10);
+    lab::wait_until(patience, "the file", || file.exists())?;
+    std::fs::remove_file(&file)?;
+    let stderr = agent.stderr.take().context("no stderr")?;
+    read_until(stderr, "was removed")?;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(agent.id())?);
+    nix::sys::signal::kill(pid, Signal::SIGHUP)?;
+    lab::wait_until(patience, "a new file", || file.exists())?;
+    nix::sys::signal::kill(pid, Signal::SIGTERM)?;
+    assert!(agent.wait()?.success());
+    Ok(())
+}
+
+/// Reads until something is said, and lets the rest go where it will.
+fn read_until(from: impl std::io::Read, says: &str) -> Result<()> {
+    let mut said = String::new();
+    let mut reader = std::io::BufReader::new(from);
+    while !said.contains(says) {
+        anyhow::ensure!(
+            std::io::BufRead::read_line(&mut reader, &mut said)? > 0,
+            "it ended, saying: {said}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn a_full_disk_loses_lines_and_says_so() -> Result<()> {
     if !require_root() {
         return Ok(());
@@ -369,14 +409,7 @@ fn a_full_disk_loses_lines_and_says_so() -> Result<()> {
             .stderr(std::process::Stdio::piped()),
     )?;
     let stderr = agent.stderr.take().context("no stderr")?;
-    let mut said = String::new();
-    let mut reader = std::io::BufReader::new(stderr);
-    while !said.contains("lines are lost") {
-        anyhow::ensure!(
-            std::io::BufRead::read_line(&mut reader, &mut said)? > 0,
-            "it ended, saying: {said}"
-        );
-    }
+    read_until(stderr, "lines are lost")?;
     let pid = nix::unistd::Pid::from_raw(i32::try_from(agent.id())?);
     nix::sys::signal::kill(pid, Signal::SIGTERM)?;
     assert_eq!(agent.wait()?.code(), Some(1), "lines are lost at the end");

@@ -46,12 +46,15 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
     let upside_down = folder.path().join("upside-down.toml");
     std::fs::write(&upside_down, "[thresholds]\nloss-percent = 6.0\n")?;
     let upside_down = upside_down.to_string_lossy().into_owned();
+    let daily = folder.path().join("daily.toml");
+    std::fs::write(&daily, "interval = \"1d\"\n")?;
+    let daily = daily.to_string_lossy().into_owned();
     let fifo = folder.path().join("fifo");
     mkfifo(&fifo, Mode::S_IRWXU)?;
     let fifo = fifo.to_string_lossy().into_owned();
     let unread = format!("nobody reads {fifo} yet");
     let folder = folder.path().to_string_lossy().into_owned();
-    let cases: [(&[&str], i32, &str); 16] = [
+    let cases: [(&[&str], i32, &str); 18] = [
         (&["-i", "nosuch0"], HOST, "no interface \"nosuch0\""),
         (
             &["-i", "eth0", "-p", "0"],
@@ -91,6 +94,16 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
             USAGE,
             "loss-percent is 6, above loss-critical-percent, which is 5",
         ),
+        (
+            &["-i", "eth0", "-c", &daily],
+            USAGE,
+            "\"1d\" is no time; write it with its unit",
+        ),
+        (
+            &["-i", "eth0", "--log", "inof"],
+            USAGE,
+            "\"inof\" is no level",
+        ),
         (&["-i", "eth0", "-o", &fifo], USAGE, &unread),
     ];
     for (arguments, code, says) in cases {
@@ -111,6 +124,22 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
         assert_eq!(ended.stdout, "", "{arguments:?}");
     }
     assert_nothing_attached(&lab)
+}
+
+#[test]
+fn a_user_namespace_is_told_in_one_sentence() -> Result<()> {
+    if !require_root() {
+        return Ok(());
+    }
+    let ended = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net"])
+        .arg(binary("sstpulse")?)
+        .args(["run", "-i", "lo"])
+        .output()?;
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(HOST), "{stderr}");
+    assert!(stderr.contains("runs in a user namespace"), "{stderr}");
+    Ok(())
 }
 
 #[test]

@@ -33,7 +33,7 @@ enum Kind {
     Ending,
     /// It also tells why a session is as good as lost that has not ended.
     Ongoing,
-    /// It explains what nothing else does.
+    /// It explains what nothing else does, and is never told beside something else.
     Residual,
 }
 
@@ -89,6 +89,7 @@ pub const RULES: &[Rule] = &[
     ongoing(Code::ClientRoamed, path::roamed),
     ongoing(Code::PathDead, path::dead),
     rule(Code::TlsCertificateCheckStall, setup::certificate_check),
+    residual(Code::ServerRestart, protocol::server_restart_of_tunnels),
     rule(Code::ClientZeroWindow, peer::client_zero_window),
     rule(Code::ServerZeroWindow, peer::server_zero_window),
     rule(Code::TcpMeltdown, path::meltdown),

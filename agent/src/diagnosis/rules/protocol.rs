@@ -142,6 +142,15 @@ pub(super) fn server_restart(facts: &Facts<'_>, thresholds: &Thresholds) -> Opti
     })
 }
 
+/// The same of a tunnel that was up: however it fared on its path, that has not ended several of
+/// them at once.
+pub(super) fn server_restart_of_tunnels(
+    facts: &Facts<'_>,
+    thresholds: &Thresholds,
+) -> Option<Finding> {
+    server_restart(facts, thresholds).filter(|_| was_up(facts))
+}
+
 pub(super) fn server_died(facts: &Facts<'_>, thresholds: &Thresholds) -> Option<Finding> {
     server_closed_without_a_word(facts, thresholds).then(|| Finding {
         confidence: Confidence::Medium,

@@ -177,6 +177,24 @@ const ROWS: &[Row] = &[
         &[Code::LossDegraded],
     ),
     (
+        "3 % sent again, and the server closes it with two others, without a word",
+        |case| {
+            sent(&mut case.record.from_server, 1_000, 30);
+            case.close(Side::Server);
+            case.neighbours.died_together = 3;
+        },
+        &[Code::ServerRestart, Code::LossDegraded],
+    ),
+    (
+        "3 % sent again, and the server closes it with one other",
+        |case| {
+            sent(&mut case.record.from_server, 1_000, 30);
+            case.close(Side::Server);
+            case.neighbours.died_together = 2;
+        },
+        &[Code::LossDegraded],
+    ),
+    (
         "3 % sent again, of which half had been acknowledged",
         |case| {
             sent(&mut case.record.from_server, 1_000, 30);
