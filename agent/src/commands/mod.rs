@@ -81,6 +81,8 @@ fn log(filter: &str) -> Result<(), Failure> {
         .with_writer(io::stderr)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_target(false)
+        // It would say so on stderr, which is what fails, and end the agent by that.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }
