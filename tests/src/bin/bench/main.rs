@@ -3,6 +3,7 @@
 //! Timings differ from machine to machine and from day to day, so what matters are ratios
 //! within one run: what is compared is measured in turn, and told as median and spread.
 
+mod control;
 mod driver;
 mod events;
 mod figures;

@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
 
 use crate::{
+    control::Control,
     held::{self, CpuTime},
     live::{Lines, Live},
     memory,
@@ -37,6 +38,8 @@ struct Watch {
     stolen_at_first: Duration,
     most_resident: u64,
     longest_step_us: u64,
+    control: Control,
+    longest_control_us: u64,
     longest_scan_ms: u64,
     late: u64,
 }
@@ -62,6 +65,8 @@ impl Watch {
             stolen_at_first: held::stolen()?,
             most_resident: 0,
             longest_step_us: 0,
+            control: Control::start(),
+            longest_control_us: 0,
             longest_scan_ms: 0,
             late: 0,
         })
@@ -73,10 +78,13 @@ impl Watch {
         self.longest_step_us = self
             .longest_step_us
             .max(lines.number("/scan/longest_step_us"));
+        let control_us = self.control.longest_us();
+        self.longest_control_us = self.longest_control_us.max(control_us);
         self.longest_scan_ms = self.longest_scan_ms.max(lines.number("/scan/last_ms"));
         self.late = lines.number("/scan/late");
         eprintln!(
-            "bench: {:.0} s: {} sessions live, {} MB, longest step {} µs, {} ms stolen, lost {:?}",
+            "bench: {:.0} s: {} sessions live, {} MB, longest step {} µs, control \
+             {control_us} µs, {} ms stolen, lost {:?}",
             self.began.elapsed().as_secs_f64(),
             lines.number("/sessions/live"),
             live.resident_bytes()? / 1_000_000,
@@ -128,6 +136,10 @@ impl Watch {
             (
                 "longest step of a scan",
                 format!("{} µs", self.longest_step_us),
+            ),
+            (
+                "the same work beside it, at worst",
+                format!("{} µs", self.longest_control_us),
             ),
             ("longest scan", format!("{} ms", self.longest_scan_ms)),
             ("scans that were late", self.late.to_string()),
