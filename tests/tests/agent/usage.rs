@@ -37,18 +37,15 @@ fn wrong_usage_gets_one_sentence_and_its_exit_code() -> Result<()> {
     }
     let lab = Lab::new()?;
     let folder = TempDir::new()?;
-    let config = folder.path().join("wrong.toml");
-    std::fs::write(&config, "interfaces = [\"eth0\"]\n")?;
-    let config = config.to_string_lossy().into_owned();
-    let nowhere = folder.path().join("nowhere.toml");
-    std::fs::write(&nowhere, "output = \"\"\n")?;
-    let nowhere = nowhere.to_string_lossy().into_owned();
-    let upside_down = folder.path().join("upside-down.toml");
-    std::fs::write(&upside_down, "[thresholds]\nloss-percent = 6.0\n")?;
-    let upside_down = upside_down.to_string_lossy().into_owned();
-    let daily = folder.path().join("daily.toml");
-    std::fs::write(&daily, "interval = \"1d\"\n")?;
-    let daily = daily.to_string_lossy().into_owned();
+    let configuration = |name: &str, text: &str| -> Result<String> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let config = configuration("wrong.toml", "interfaces = [\"eth0\"]\n")?;
+    let nowhere = configuration("nowhere.toml", "output = \"\"\n")?;
+    let upside_down = configuration("upside-down.toml", "[thresholds]\nloss-percent = 6.0\n")?;
+    let daily = configuration("daily.toml", "interval = \"1d\"\n")?;
     let fifo = folder.path().join("fifo");
     mkfifo(&fifo, Mode::S_IRWXU)?;
     let fifo = fifo.to_string_lossy().into_owned();

@@ -16,7 +16,7 @@ use sstpulse::clock::cpu_time_ns;
 /// Memory that the work reads here and there: more than caches hold, as records are.
 const WORDS: usize = 8 << 20;
 
-/// Words that it reads: a third to half a millisecond, as a step of a scan takes.
+/// Words that it reads, most of them out of memory: as a step of a scan does.
 const READS: usize = 4_096;
 
 /// Time between two times that it is done: as much of a CPU as scans take.

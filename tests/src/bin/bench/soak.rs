@@ -89,12 +89,15 @@ impl Watch {
             lines.number("/sessions/live"),
             live.resident_bytes()? / 1_000_000,
             lines.number("/scan/longest_step_us"),
-            held::stolen()?
-                .saturating_sub(self.stolen_at_first)
-                .as_millis(),
+            self.stolen()?.as_millis(),
             lines.lost(),
         );
         Ok(())
+    }
+
+    /// What the hypervisor has stolen until now.
+    fn stolen(&self) -> Result<Duration> {
+        Ok(held::stolen()?.saturating_sub(self.stolen_at_first))
     }
 
     /// What was taken until now.
@@ -104,7 +107,7 @@ impl Watch {
             cpu: live.cpu_time()?.since(self.cpu_at_first),
             wakeups: live.wakeups()? - self.wakeups_at_first,
             driver: held::own_cpu_time()?.since(self.driver_at_first),
-            stolen: held::stolen()?.saturating_sub(self.stolen_at_first),
+            stolen: self.stolen()?,
         })
     }
 
@@ -138,7 +141,7 @@ impl Watch {
                 format!("{} µs", self.longest_step_us),
             ),
             (
-                "the same work beside it, at worst",
+                "control: a fixed piece of work beside it, at worst",
                 format!("{} µs", self.longest_control_us),
             ),
             ("longest scan", format!("{} ms", self.longest_scan_ms)),
